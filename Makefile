@@ -1,0 +1,50 @@
+# make demo | test | bench | lint | docs | image | clean
+# Nothing but git, make and a Debian is assumed; setup.sh gets the rest.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+PYTHON := .venv/bin/python
+SERVER := .venv/.server-ready
+DEV := .venv/.dev-ready
+DEMO_DIR ?= .burst/demo
+# Slurm's packages and the node image are fetched once for all gateways of this checkout.
+export BURST_CACHE ?= $(CURDIR)/.burst/cache
+
+.PHONY: help demo test bench lint docs image clean
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+
+demo: $(SERVER) ## take one real job through the whole gateway
+	@$(PYTHON) -m gateway.cli demo --dir $(DEMO_DIR)
+
+test: $(DEV) ## run every test
+	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+bench: $(DEV) ## measure submissions per second and cold start
+	@$(PYTHON) -m bench
+
+lint: $(DEV) ## ruff, mypy and the import contracts
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+docs: $(DEV) ## write docs/commands.md from the commands
+	@$(PYTHON) docs/generate.py
+
+image: $(SERVER) ## build the node image into the cache
+	@$(PYTHON) -m gateway.bootstrap image
+
+clean: ## take the demo's gateway down, remove what was made
+	@if [ -x $(PYTHON) ] && [ -d $(DEMO_DIR) ]; then $(PYTHON) -m gateway.cli down --dir $(DEMO_DIR); fi
+	@rm -rf .burst .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis dist
+
+$(SERVER): requirements.lock requirements-uv.lock pyproject.toml setup.sh
+	@./setup.sh requirements.lock $@
+
+$(DEV): requirements-dev.lock requirements-uv.lock pyproject.toml setup.sh
+	@./setup.sh requirements-dev.lock $@
+	@touch $(SERVER)

@@ -1,0 +1,1 @@
+"""Templates of the user-data that this gateway gives to new machines; every ``{{ value }}`` is quoted for YAML."""

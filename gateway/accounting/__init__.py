@@ -1,0 +1,1 @@
+"""What a job may cost, who pays for it, and the ledger that explains every credit."""

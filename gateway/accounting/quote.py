@@ -1,0 +1,49 @@
+"""Quote: the most that a job can cost, before anything runs.
+
+Invariant: a bill of the same job never exceeds its quote unless Slurm ran it more than once, and then the hold caps it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.accounting.tariff import Line, Tariff
+from gateway.jobs.job import Resources
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What would be held for a job on ``offer``."""
+
+    offer: str
+    lines: tuple[Line, ...]
+
+    @property
+    def total_ucr(self) -> int:
+        """The sum of its lines."""
+        return sum(line.amount_ucr for line in self.lines)
+
+
+def quote(resources: Resources, offer: str, nodes: int, tariff: Tariff) -> Quote:
+    """Price ``nodes`` nodes for the whole time limit, for every task of the array. Raises PriceUnknown.
+
+    Each task is rounded up by itself, as its bill will be.
+    """
+    tasks, limit = resources.array_tasks, resources.time_limit_s
+    text = f"{_count(nodes, 'node')} of {offer} for {_duration(limit)} at most"
+    if tasks > 1:
+        text = f"{tasks} tasks, each {text}"
+    line = tariff.line(offer, text, nodes * limit)
+    return Quote(offer, (Line(line.text, line.quantity * tasks, line.unit, line.amount_ucr * tasks),))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: int) -> str:
+    """[D-]HH:MM:SS, as Slurm writes it."""
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    return f"{f'{days}-' if days else ''}{hour:02d}:{minute:02d}:{second:02d}"

@@ -1,0 +1,139 @@
+"""From what a job used to its bill and its signed receipt.
+
+Invariant: a bill is a pure function of the attempts and the tariff, is never above the hold, and its lines sum to the
+charge; a receipt's signature covers every figure in it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from gateway.accounting.tariff import Line, Tariff
+from gateway.accounting.units import format_credits
+from gateway.errors import BadSignature
+from gateway.jobs.job import NO_TASK, Attempt, Job
+
+RECEIPT_TYPE: Final = "burst-receipt+jws"
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a job is charged."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def charged_ucr(self) -> int:
+        """The sum of its lines."""
+        return sum(line.amount_ucr for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a job used and paid. ``job`` is the gateway's own id, ``signature`` a compact JWS over ``document()``."""
+
+    number: str
+    job: str
+    account: str
+    offer: str
+    lines: tuple[Line, ...]
+    held_ucr: int
+    charged_ucr: int
+    refunded_ucr: int
+    settled_at: datetime
+    authorisation: str
+    signature: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """All but the signature, as JSON has it."""
+        facts = asdict(self) | {"settled_at": self.settled_at.astimezone(UTC).isoformat()}
+        del facts["signature"]
+        return {**facts, "lines": [asdict(line) for line in self.lines]}
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any], signature: str) -> Receipt:
+        """The receipt that ``document()`` gave."""
+        facts = dict(document)
+        lines = tuple(Line(**line) for line in facts.pop("lines"))
+        settled_at = datetime.fromisoformat(facts.pop("settled_at"))
+        return cls(**facts, lines=lines, settled_at=settled_at, signature=signature)
+
+
+class Receipts(Protocol):
+    """The stored receipts, inside one transaction of the database."""
+
+    def next_number(self) -> str:
+        """The number after the last receipt's; it is taken only by ``keep``."""
+
+    def keep(self, receipt: Receipt) -> None:
+        """Keep a signed receipt. Raises Conflict when the job has one."""
+
+    def of(self, job: str) -> Receipt:
+        """A job's receipt. Raises NotFound."""
+
+
+class Signer(Protocol):
+    """What signs for the gateway: its key ring."""
+
+    def sign(self, payload: bytes, typ: str, now: datetime) -> str:
+        """A compact JWS over ``payload``."""
+
+
+def bill(job: Job, attempts: Iterable[Attempt], tariff: Tariff, now: datetime) -> Bill:
+    """A line for each attempt that ran, by the second, at most the job's hold. Raises PriceUnknown.
+
+    An attempt without an end is counted until ``now``; one that never started costs nothing.
+    """
+    lines = [tariff.line(job.offer, _what(attempt, seconds), len(attempt.nodes) * seconds)
+             for attempt in attempts if (seconds := _seconds(attempt, now))]  # fmt: skip
+    over = sum(line.amount_ucr for line in lines) - job.hold_ucr
+    if over > 0:
+        lines.append(Line(f"not charged: above the hold of {format_credits(job.hold_ucr)}", 1, "hold", -over))
+    return Bill(tuple(lines))
+
+
+def issue(job: Job, billed: Bill, number: str, signer: Signer, now: datetime) -> Receipt:
+    """The signed receipt of a job that was charged ``billed``."""
+    receipt = Receipt(
+        number=number,
+        job=job.id,
+        account=job.account,
+        offer=job.offer,
+        lines=billed.lines,
+        held_ucr=job.hold_ucr,
+        charged_ucr=billed.charged_ucr,
+        refunded_ucr=job.hold_ucr - billed.charged_ucr,
+        settled_at=now,
+        authorisation=job.authorisation,
+    )
+    document = receipt.document()
+    return Receipt.read(document, signer.sign(canonical(document), RECEIPT_TYPE, now))
+
+
+def verify_receipt(receipt: Receipt, verify: Callable[[str, str], bytes]) -> None:
+    """Raise BadSignature unless the gateway signed exactly this; ``verify(token, typ)`` is the key ring's."""
+    if verify(receipt.signature, RECEIPT_TYPE) != canonical(receipt.document()):
+        raise BadSignature("The receipt's signature is for another receipt.", hint="fetch it again: burst receipt")
+
+
+def canonical(document: Mapping[str, Any]) -> bytes:
+    """RFC 8785 JSON of a document of texts and integers: keys sorted, no blanks, UTF-8."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _seconds(attempt: Attempt, now: datetime) -> int:
+    if attempt.started_at is None:
+        return 0
+    return max(0, math.ceil(((attempt.ended_at or now) - attempt.started_at).total_seconds()))
+
+
+def _what(attempt: Attempt, seconds: int) -> str:
+    nodes = f"{len(attempt.nodes)} node{'' if len(attempt.nodes) == 1 else 's'}"
+    task = "" if attempt.task == NO_TASK else f"task {attempt.task}, "
+    run = f"run {attempt.number + 1}, " if attempt.number else ""
+    return f"{task}{run}{nodes} for {seconds} s"

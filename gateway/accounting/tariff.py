@@ -1,0 +1,65 @@
+"""Tariff: what a node of each offer costs, and one priced line of a quote or bill.
+
+Invariant: a price is positive; time is billed by the second and each line is rounded up to the next micro-credit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gateway.accounting.units import format_credits
+from gateway.errors import PriceUnknown
+
+HOUR_S: Final = 3600
+NODE_SECOND: Final = "node-second"
+
+
+class Priced(Protocol):
+    """Anything with a name and a price for one node for one hour."""
+
+    @property
+    def name(self) -> str:
+        """Of the offer."""
+
+    @property
+    def price_ucr_per_hour(self) -> int:
+        """In micro-credits; 0 when it is not known."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One priced line."""
+
+    text: str
+    quantity: int
+    unit: str
+    amount_ucr: int
+
+
+@dataclass(frozen=True)
+class Tariff:
+    """Prices in micro-credits for one node for one hour, by the offer's name."""
+
+    prices: Mapping[str, int]
+
+    @classmethod
+    def of(cls, offers: Iterable[Priced]) -> Tariff:
+        """The tariff of ``offers``; an offer without a price is left out."""
+        return cls({offer.name: offer.price_ucr_per_hour for offer in offers if offer.price_ucr_per_hour > 0})
+
+    def price(self, offer: str) -> int:
+        """Of one node for one hour. Raises PriceUnknown."""
+        if (price := self.prices.get(offer, 0)) <= 0:
+            raise PriceUnknown(f"The offer {offer} has no price.", hint="an administrator sets it in burst.toml")
+        return price
+
+    def charge(self, offer: str, node_seconds: int) -> int:
+        """Micro-credits for that many node-seconds, rounded up."""
+        return -(-self.price(offer) * node_seconds // HOUR_S)
+
+    def line(self, offer: str, text: str, node_seconds: int) -> Line:
+        """A priced line; the text is followed by the price."""
+        rate = f"{format_credits(self.price(offer))} an hour"
+        return Line(f"{text}, {rate}", node_seconds, NODE_SECOND, self.charge(offer, node_seconds))

@@ -1,0 +1,47 @@
+"""Sessions and money over HTTP."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response, status
+
+from gateway import wire
+from gateway.api.signed import TheGateway, TheUser
+
+router = APIRouter(prefix="/api/v1", tags=["accounts"])
+
+
+@router.post("/sessions", status_code=status.HTTP_201_CREATED)
+def log_in(gateway: TheGateway, request: wire.LoginRequest) -> wire.Session:
+    """Certify the client's public key for some hours, for a password."""
+    return gateway.people.log_in(request)
+
+
+@router.delete("/sessions/current", status_code=status.HTTP_204_NO_CONTENT)
+def log_out(gateway: TheGateway, caller: TheUser) -> Response:
+    """End the session that signed this."""
+    gateway.people.log_out(caller)
+    return Response(status_code=status.HTTP_204_NO_CONTENT)
+
+
+@router.get("/whoami")
+def who_am_i(gateway: TheGateway, caller: TheUser) -> wire.Identity:
+    """Who signed this."""
+    return wire.Identity(
+        user=caller.user.name,
+        role=caller.user.role,
+        account=caller.user.account,
+        session=caller.session.id,
+        expires_at=caller.session.expires_at,
+    )
+
+
+@router.get("/balance")
+def balance(gateway: TheGateway, caller: TheUser) -> list[wire.Balance]:
+    """The money of the caller's accounts; an admin sees all."""
+    return gateway.money.balances(caller)
+
+
+@router.post("/accounts/{account}/credits")
+def credit(gateway: TheGateway, caller: TheUser, account: str, request: wire.CreditRequest) -> wire.Balance:
+    """Give an account credits."""
+    return gateway.money.credit(caller, account, request)

@@ -1,0 +1,71 @@
+"""The FastAPI app: routers, problem documents, and the few documents that need no signature.
+
+Invariant: nothing here decides; each endpoint is one call of the gateway.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from gateway.api import accounts, jobs, nodes, problems
+from gateway.api.signed import TheGateway
+from gateway.identity import issuer
+from gateway.service.gateway import Gateway
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+"""A 4 MB script may be twice as long in JSON; manifests of many files are the longest bodies."""
+
+AGENT_PATH = "/node-agent.py"
+
+public = APIRouter(tags=["public"])
+
+
+@public.get("/healthz", response_class=PlainTextResponse)
+def healthy() -> str:
+    """Whether the process answers."""
+    return "ok\n"
+
+
+@public.get("/readyz")
+def ready(gateway: TheGateway) -> JSONResponse:
+    """Whether database, Slurm and object store answer; 503 with what does not."""
+    checks = gateway.checks()
+    return JSONResponse(checks, status_code=200 if all(value == "ok" for value in checks.values()) else 503)
+
+
+@public.get("/metrics")
+def metrics() -> Response:
+    """Prometheus metrics of the gateway; no job's or user's name is in them."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+@public.get(issuer.CONFIGURATION_PATH)
+def openid_configuration(gateway: TheGateway) -> dict[str, Any]:
+    """OpenID Provider metadata, for those who verify job credentials."""
+    return issuer.configuration(gateway.people.issuer)
+
+
+@public.get(issuer.JWKS_PATH)
+def jwks(gateway: TheGateway) -> dict[str, Any]:
+    """The gateway's public keys."""
+    return dict(gateway.people.ring.jwks())
+
+
+@public.get(AGENT_PATH, response_class=PlainTextResponse)
+def node_agent(gateway: TheGateway) -> str:
+    """The node agent's text; a node checks it against the digest in its user-data."""
+    return gateway.agent
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """The app in front of ``gateway``."""
+    app = FastAPI(title="Burst Gateway", version="1", max_body_size=MAX_BODY_BYTES, redirect_slashes=False)
+    app.state.gateway = gateway
+    problems.install(app)
+    for router in (public, accounts.router, jobs.router, nodes.router):
+        app.include_router(router)
+    return app

@@ -1,0 +1,62 @@
+"""Nodes and offers over HTTP, for people and for the nodes themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from gateway import wire
+from gateway.api.signed import TheGateway, TheJob, TheNode, TheUser
+
+router = APIRouter(prefix="/api/v1", tags=["nodes"])
+
+
+@router.get("/nodes")
+def nodes(gateway: TheGateway, caller: TheUser) -> list[wire.NodeView]:
+    """Every node that has, or is about to have, a machine."""
+    return gateway.fleet.views(caller)
+
+
+@router.get("/offers")
+def offers(gateway: TheGateway, caller: TheUser) -> list[wire.OfferView]:
+    """What can be had, and for how much."""
+    return gateway.fleet.offers(caller)
+
+
+@router.post("/nodes/join", tags=["machines"])
+def join(gateway: TheGateway, request: Request, body: wire.JoinRequest) -> wire.JoinReply:
+    """A new machine trades its one-time token for its keys."""
+    return gateway.nodes.join(body, request.client.host if request.client else None)
+
+
+@router.post("/nodes/self/lease", tags=["machines"])
+def lease(gateway: TheGateway, node: TheNode) -> dict[str, Any]:
+    """A node renews its lease."""
+    return gateway.nodes.lease(node)
+
+
+@router.post("/nodes/self/prolog", tags=["machines"])
+def prolog(gateway: TheGateway, node: TheNode, body: wire.PrologRequest) -> wire.PrologReply:
+    """A node asks what to do before a job starts on it."""
+    return gateway.nodes.prolog(node, body)
+
+
+@router.post("/nodes/self/prolog-failed", tags=["machines"])
+def prolog_failed(gateway: TheGateway, node: TheNode, body: wire.PrologFailedRequest) -> dict[str, Any]:
+    """A node could not prepare a job."""
+    gateway.nodes.prolog_failed(node, body)
+    return {}
+
+
+@router.post("/nodes/self/epilog", tags=["machines"])
+def epilog(gateway: TheGateway, node: TheNode, body: wire.EpilogRequest) -> dict[str, Any]:
+    """A node has staged out its part of a job."""
+    gateway.nodes.epilog(node, body)
+    return {}
+
+
+@router.post("/jobs/self/presign", tags=["machines"])
+def presign(gateway: TheGateway, job: TheJob, body: wire.PresignRequest) -> wire.PresignReply:
+    """A running job asks, under its own credential, where to put its outputs."""
+    return gateway.nodes.presign(job, body)

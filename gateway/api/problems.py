@@ -1,0 +1,90 @@
+"""Errors as problem documents (RFC 9457); the only place that knows HTTP status codes.
+
+Invariant: every BurstError has a status; what is no BurstError says nothing of its cause to the caller.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from gateway import errors, wire
+
+STATUS: tuple[tuple[type[errors.BurstError], HTTPStatus], ...] = (
+    (errors.BadSignature, HTTPStatus.UNAUTHORIZED),
+    (errors.SignatureExpired, HTTPStatus.UNAUTHORIZED),
+    (errors.SignatureReplayed, HTTPStatus.UNAUTHORIZED),
+    (errors.NotAllowed, HTTPStatus.FORBIDDEN),
+    (errors.InsufficientFunds, HTTPStatus.PAYMENT_REQUIRED),
+    (errors.NotFound, HTTPStatus.NOT_FOUND),
+    (errors.Conflict, HTTPStatus.CONFLICT),
+    (errors.InvalidRequest, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (errors.SchedulerRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (errors.SchedulerUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (errors.StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (errors.BurstError, HTTPStatus.INTERNAL_SERVER_ERROR),
+)
+"""The first row whose class fits counts."""
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of ``app`` as a problem document."""
+    app.exception_handler(errors.BurstError)(_burst_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.exception_handler(HTTPException)(_http_error)
+
+
+def problem_of(error: errors.BurstError) -> wire.Problem:
+    """The document of an error of ours."""
+    status = next(status for kind, status in STATUS if isinstance(error, kind))
+    return wire.Problem(
+        title=status.phrase,
+        status=status,
+        detail=error.detail,
+        code=error.code,
+        hint=error.hint,
+        field=error.field,
+        line=getattr(error, "line", None),
+        exit_code=getattr(error, "exit_code", None),
+        retryable=error.retryable,
+    )
+
+
+async def _burst_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - FastAPI's signature
+    assert isinstance(error, errors.BurstError)  # noqa: S101
+    return _respond(problem_of(error))
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if part != "body")
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    if field == "script" and first["type"] == "string_too_long":
+        # slurmctld's own words for a script over max_script_size.
+        detail, hint = "Pathname of a file, directory or other parameter too long", "a job script has at most 4 MB"
+    else:
+        detail, hint = f"{field}: {first['msg']}" if field else str(first["msg"]), "see /docs for the request's form"
+    return _respond(
+        wire.Problem(
+            title=status.phrase, status=status, detail=detail, code="invalid_request", hint=hint, field=field or None
+        )
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+    assert isinstance(error, HTTPException)  # noqa: S101
+    status = HTTPStatus(error.status_code)
+    code = status.phrase.lower().replace(" ", "_")
+    return _respond(wire.Problem(title=status.phrase, status=status, detail=str(error.detail), code=code))
+
+
+def _respond(problem: wire.Problem) -> JSONResponse:
+    headers = {"WWW-Authenticate": "Burst"} if problem.status == HTTPStatus.UNAUTHORIZED else None
+    return JSONResponse(problem.model_dump(), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)

@@ -1,0 +1,56 @@
+"""Signed: who sent a request, as FastAPI dependencies.
+
+Invariant: an endpoint that changes anything depends on one of these, and so on the signature over its body.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from gateway.identity.authenticate import Caller
+from gateway.identity.authenticate import Request as SignedRequest
+from gateway.identity.credentials import JobGrant
+from gateway.provisioning.fleet import ElasticNode
+from gateway.service.gateway import Gateway
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that this app is the door of."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+async def received(request: Request) -> SignedRequest:
+    """The request as it came over the wire."""
+    query = request.scope["query_string"].decode("latin-1")
+    path = request.scope["raw_path"].decode("latin-1")
+    return SignedRequest(
+        method=request.method,
+        path=f"{path}?{query}" if query else path,
+        body=await request.body(),
+        authorization=request.headers.get("authorization"),
+    )
+
+
+TheGateway = Annotated[Gateway, Depends(gateway_of)]
+
+
+def user_of(gateway: TheGateway, request: Annotated[SignedRequest, Depends(received)]) -> Caller:
+    """The user who signed."""
+    return gateway.people.user(request)
+
+
+def node_of(gateway: TheGateway, request: Annotated[SignedRequest, Depends(received)]) -> ElasticNode:
+    """The node that signed."""
+    return gateway.people.node(request)
+
+
+def job_of(gateway: TheGateway, authorization: Annotated[str | None, Header()] = None) -> JobGrant:
+    """The job whose credential came with the request."""
+    return gateway.people.job(authorization)
+
+
+TheUser = Annotated[Caller, Depends(user_of)]
+TheNode = Annotated[ElasticNode, Depends(node_of)]
+TheJob = Annotated[JobGrant, Depends(job_of)]

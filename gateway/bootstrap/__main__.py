@@ -1,0 +1,74 @@
+"""``python -m gateway.bootstrap VERB --dir D``: progress as JSON lines on stderr, one JSON answer on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.bootstrap.checks import check
+from gateway.bootstrap.lifecycle import configure, down, up
+from gateway.bootstrap.serve import serve
+from gateway.errors import BurstError
+from gateway.settings import Settings
+
+
+def main() -> int:
+    """Run one verb."""
+    options = _options()
+    directory = options.directory.absolute()
+    try:
+        answer = _perform(options, directory)
+    except BurstError as error:
+        return _failed(error.detail, error.hint)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        return _failed(f"{directory / 'burst.toml'}: {key}: {first['msg']}", "docs/configuration.md lists the settings")
+    except KeyboardInterrupt:
+        return _failed("interrupted", "burst down ends what was started")
+    if answer is not None:
+        print(json.dumps(answer))  # noqa: T201 - this is the answer
+    return 0
+
+
+def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | None:
+    assignments = dict(item.partition("=")[::2] for item in options.set)
+    match options.verb:
+        case "up" if not options.foreground:
+            return up(directory, assignments, _tell)
+        case "up" | "serve":
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            configure(directory, assignments)
+            serve(Settings.load(directory))
+            return None
+        case "down":
+            return down(directory, _tell)
+        case _:
+            return check(directory)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m gateway.bootstrap", description=__doc__)
+    parser.add_argument("verb", choices=("up", "down", "check", "serve"))
+    parser.add_argument("--dir", dest="directory", type=Path, required=True)
+    parser.add_argument("--foreground", action="store_true")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
+    return parser.parse_args()
+
+
+def _tell(text: str) -> None:
+    print(json.dumps({"progress": text}), file=sys.stderr, flush=True)  # noqa: T201 - read by the commands
+
+
+def _failed(error: str, hint: str | None) -> int:
+    print(json.dumps({"error": error, "hint": hint}), file=sys.stderr, flush=True)  # noqa: T201
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""Assemble: which adapter stands behind which port."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from gateway.accounting.tariff import Tariff
+from gateway.api.app import AGENT_PATH
+from gateway.bootstrap.machine import AGENT, Machine
+from gateway.engines.run import Place
+from gateway.identity.authenticate import Verifier
+from gateway.identity.credentials import Credentials
+from gateway.identity.join import join_digest
+from gateway.identity.key_ring import KeyRing
+from gateway.placement.offers import Offer
+from gateway.provisioning.fleet import ElasticNode, Fleet
+from gateway.provisioning.provision import Join, Provisioner
+from gateway.provisioning.user_data import UserData, render
+from gateway.route import Hands, Ports
+from gateway.runner.jobs import JobRunner
+from gateway.runner.nodes import NodeRunner
+from gateway.runner.site import NodesReady, SiteServer
+from gateway.service.fleet import FleetService
+from gateway.service.gateway import Gateway
+from gateway.service.jobs import JobService
+from gateway.service.money import MoneyService
+from gateway.service.nodes import NodeFacts, NodeService
+from gateway.service.people import PeopleService
+from gateway.service.submission import Limits, SubmissionService
+from gateway.settings import Settings
+from gateway.storage.database import Database
+from gateway.storage.nodes import SqlFleet
+from gateway.storage.work import SqlWork
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A whole gateway, not yet running."""
+
+    gateway: Gateway
+    nodes: NodeRunner
+    jobs: JobRunner
+    site: SiteServer
+    database: Database
+
+
+def assemble(settings: Settings, machine: Machine) -> Assembled:
+    """Wire everything; nothing is started but the database's schema is brought up to date."""
+    database = Database(settings.database_url)
+    database.migrate()
+    ring = KeyRing.open(settings.secrets_dir / "signing-keys.json", _now())
+    audience = f"burst/{settings.name}/{hashlib.sha256(machine.secret).hexdigest()[:16]}"
+    ports = _ports(settings, machine, database, ring)
+    ready = NodesReady()
+    node_runner = NodeRunner(_provisioner(settings, machine, database, ports), ports.engine, settings.spool_dir, ready)
+    hands = Hands()
+    job_runner = JobRunner(ports, hands)
+    gateway = _gateway(settings, machine, ports, audience, hands, node_runner, job_runner)
+    site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake)
+    _know_nodes(settings, database)
+    return Assembled(gateway, node_runner, job_runner, site, database)
+
+
+def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRing) -> Ports:
+    @contextmanager
+    def works() -> Iterator[SqlWork]:
+        with database.begin() as connection:
+            yield SqlWork(connection)
+
+    store = machine.store.object_store()
+    return Ports(
+        works=works,
+        engine=machine.slurm.engine(),
+        store=store,
+        tariff=Tariff.of(_offers(settings, machine)),
+        ring=ring,
+        place=Place(machine.job_directory, machine.job_user),
+        environment={
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "BURST_URL": machine.node_url,
+            "AWS_ENDPOINT_URL_S3": machine.store.node_url,
+        },
+        shared_filesystem=not machine.isolated,
+        now=_now,
+    )
+
+
+def _provisioner(settings: Settings, machine: Machine, database: Database, ports: Ports) -> Provisioner:
+    @contextmanager
+    def fleet() -> Iterator[Fleet]:
+        with database.begin() as connection:
+            yield SqlFleet(connection)
+
+    def slurm_down(node: str, reason: str) -> None:
+        ports.engine.update_nodes([node], "DOWN", f"gateway: {reason}")
+
+    def invite(node: ElasticNode) -> Join:
+        return _invitation(machine, node)
+
+    return Provisioner(settings.name, fleet, machine.provider, invite, slurm_down, _now)
+
+
+def _invitation(machine: Machine, node: ElasticNode) -> Join:
+    text = f"join\0{node.name}\0{node.generation}"
+    token = base64.urlsafe_b64encode(hmac.digest(machine.secret, text.encode(), "sha256")).decode().rstrip("=")
+    agent = AGENT.read_bytes()
+    data = UserData(
+        node=node.name,
+        gateway_url=machine.node_url,
+        token=token,
+        agent_url=machine.node_url + AGENT_PATH,
+        agent_sha256=hashlib.sha256(agent).hexdigest(),
+        facts=machine.slurm.node_facts(),
+    )
+    return Join(join_digest(token), render(data))
+
+
+def _gateway(
+    settings: Settings,
+    machine: Machine,
+    ports: Ports,
+    audience: str,
+    hands: Hands,
+    nodes: NodeRunner,
+    jobs: JobRunner,
+) -> Gateway:
+    verifier = Verifier(audience, settings.clock_skew_s)
+    credentials = Credentials(ports.ring, machine.url, audience)
+    lifetime = timedelta(hours=settings.session_hours)
+    limits = Limits(settings.default_time_limit_min * 60, settings.max_time_limit_min * 60)
+    offers = _offers(settings, machine)
+    facts = NodeFacts(
+        audience=audience,
+        slurm_conf_server=machine.slurm.conf_server,
+        munge_key=machine.slurm.munge_key,
+        shared_filesystem=not machine.isolated,
+        job_directory=machine.job_directory,
+        job_user=machine.job_user or machine.slurm.user,
+    )
+    return Gateway(
+        people=PeopleService(ports.works, ports.ring, verifier, credentials, machine.url, lifetime, _now),
+        submission=SubmissionService(ports, offers, limits, hands, jobs.wake),
+        jobs=JobService(ports),
+        money=MoneyService(ports.works, _now),
+        nodes=NodeService(
+            ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now
+        ),
+        fleet=FleetService(ports.works, offers),
+        agent=AGENT.read_text(),
+        probes={"slurm": ports.engine.version, "store": lambda: ports.store.head("probe")},
+    )
+
+
+def _offers(settings: Settings, machine: Machine) -> tuple[Offer, ...]:
+    most = {size.name: size.max_nodes for size in settings.sizes}
+    return tuple(
+        Offer(
+            name=size.name,
+            provider=machine.provider.name,
+            cores=size.cores,
+            memory_mb=size.memory_mb,
+            gpus=size.gpus,
+            max_nodes=most[size.name],
+            price_ucr_per_hour=size.price_ucr_per_hour,
+        )
+        for size in machine.provider.sizes()
+    )
+
+
+def _know_nodes(settings: Settings, database: Database) -> None:
+    with database.begin() as connection:
+        fleet = SqlFleet(connection)
+        for size in settings.sizes:
+            for number in range(1, size.max_nodes + 1):
+                fleet.add(f"{size.name}-{number}", size.name, _now())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,76 @@
+"""Check: what this machine has and lacks for a gateway, each with what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.bootstrap.serve import READY_FILE
+from gateway.daemons import Daemon
+from gateway.engines import distribution
+from gateway.errors import BurstError
+from gateway.provisioning.choose_host import choose_host
+from gateway.provisioning.node_image import NodeImage
+from gateway.settings import Settings
+
+FREE_BYTES = 3 * 1024**3
+"""Slurm's packages and a node image take about 2 GB, for a moment more."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str | None = None
+
+
+def check(directory: Path) -> dict[str, Any]:
+    """Look at everything; nothing is changed, fetched or started."""
+    settings = Settings.load(directory)
+    looks: tuple[Callable[[Settings], Check], ...] = (_python, _space, _slurm, _nodes, _gateway)
+    return {"checks": [asdict(look(settings)) for look in looks], "directory": str(directory)}
+
+
+def _python(_settings: Settings) -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check("python", sys.version_info >= (3, 11), version, "use Python 3.11 or newer")
+
+
+def _space(settings: Settings) -> Check:
+    place = settings.cache_dir
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    return Check("disk", free > FREE_BYTES, f"{free / 1024**3:.1f} GiB free for {settings.cache_dir}", "free 3 GiB")
+
+
+def _slurm(settings: Settings) -> Check:
+    try:
+        found = distribution.on_machine()
+    except BurstError as error:
+        return Check("slurm", ok=True, detail=f"will be fetched privately: {error.detail}")
+    return Check("slurm", ok=True, detail=f"{found.version}, this machine's own")
+
+
+def _nodes(settings: Settings) -> Check:
+    image = NodeImage(settings.cache_dir, settings.image_suite, settings.image_packages)
+    try:
+        host, why = choose_host(settings.nodes, settings.cloud_dir, image)
+    except BurstError as error:
+        return Check("nodes", ok=False, detail=error.detail, hint=error.hint)
+    return Check("nodes", ok=True, detail=f"{host.form} nodes: {why}")
+
+
+def _gateway(settings: Settings) -> Check:
+    daemon = Daemon("gateway", settings.run_dir, settings.log_dir / "gateway.log")
+    if not settings.run_dir.exists():
+        return Check("gateway", ok=True, detail="not set up in this directory yet")
+    runs = daemon.alive() and (settings.run_dir / READY_FILE).exists()
+    return Check("gateway", ok=runs, detail="runs" if runs else "does not run", hint="burst up")

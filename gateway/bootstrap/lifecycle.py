@@ -1,0 +1,121 @@
+"""Up and down: bring a gateway directory to life as background processes, and back to files only.
+
+Invariant: ``up`` may be called at any time and leaves a whole gateway; ``down`` needs no gateway process to work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.bootstrap.machine import Machine, Progress
+from gateway.bootstrap.serve import READY_FILE, only_one, password_file
+from gateway.daemons import Daemon
+from gateway.errors import InvalidRequest, SetupError
+from gateway.settings import Settings
+
+READY_WITHIN_S = 60.0
+_TICK_S = 0.05
+
+
+def up(directory: Path, assignments: Mapping[str, str], progress: Progress) -> dict[str, Any]:
+    """Start what does not run and say where it is. Raises SetupError, InvalidRequest."""
+    started = time.monotonic()
+    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    configure(directory, assignments)
+    settings = Settings.load(directory)
+    machine = Machine.prepare(settings, progress)
+    progress(f"nodes are {machine.host.form} nodes: {machine.why}")
+    _start(settings, progress)
+    return _facts(settings, machine) | {"started_s": round(time.monotonic() - started, 2)}
+
+
+def down(directory: Path, progress: Progress) -> dict[str, Any]:
+    """Stop everything that was started from this directory."""
+    settings = Settings.load(directory)
+    daemon = _gateway(settings)
+    stopped = ["gateway"] if daemon.alive() else []
+    progress("stopping the gateway")
+    daemon.stop(grace_s=15)
+    (settings.run_dir / READY_FILE).unlink(missing_ok=True)
+    if settings.run_dir.exists():
+        with only_one(settings.run_dir):
+            progress("ending nodes, Slurm and the object store")
+            stopped += Machine.existing(settings).stop()
+    return {"stopped": stopped, "directory": str(settings.directory)}
+
+
+def configure(directory: Path, assignments: Mapping[str, str]) -> None:
+    """Keep ``key=value`` settings in DIR/burst.toml. Raises InvalidRequest for a key or value that is none."""
+    if not assignments:
+        return
+    path = directory / "burst.toml"
+    values = tomllib.loads(path.read_text()) if path.exists() else {}
+    values |= {key: _value(text) for key, text in assignments.items()}
+    try:
+        Settings(directory=directory, **{**values, "directory": directory})
+    except ValueError as error:
+        raise InvalidRequest(f"Not a setting: {error}", hint="docs/configuration.md lists them") from error
+    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
+
+
+def _value(text: str) -> object:
+    """A TOML value; a bare word is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _start(settings: Settings, progress: Progress) -> None:
+    daemon = _gateway(settings)
+    ready = settings.run_dir / READY_FILE
+    if daemon.alive() and ready.exists():
+        progress("the gateway runs already")
+        return
+    progress("starting the gateway")
+    ready.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "gateway.bootstrap", "serve", "--dir", str(settings.directory)]
+    pid = daemon.start(command, env=os.environ)
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not _is_ready(ready, pid):
+        if not daemon.alive() or time.monotonic() > deadline:
+            words = daemon.last_words()
+            daemon.stop()
+            raise SetupError(f"The gateway did not start: {words}", hint=f"read {daemon.log}")
+        time.sleep(_TICK_S)
+
+
+def _is_ready(file: Path, pid: int) -> bool:
+    try:
+        return bool(json.loads(file.read_text())["pid"] == pid)
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _gateway(settings: Settings) -> Daemon:
+    return Daemon("gateway", settings.run_dir, settings.log_dir / "gateway.log")
+
+
+def _facts(settings: Settings, machine: Machine) -> dict[str, Any]:
+    environment = machine.slurm.environment()
+    return {
+        "url": machine.url,
+        "directory": str(settings.directory),
+        "slurm": {
+            "version": machine.slurm.version,
+            "origin": machine.distribution.origin,
+            "conf": environment["SLURM_CONF"],
+            "environment": environment,
+        },
+        "nodes": {"form": machine.host.form, "reason": machine.why},
+        "store": {"url": machine.store.url},
+        "store_kind": "rclone",
+        "users": {name: str(password_file(settings, name)) for name in ("demo", "admin")},
+    }

@@ -1,0 +1,136 @@
+"""Serve: the gateway's own process, from adopting the machine's parts to a clean end on SIGTERM.
+
+Invariant: one process a directory (a lock that the kernel lets go of when it dies); readiness is told by a file that
+names this process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from gateway.api.app import create_app
+from gateway.bootstrap.assemble import Assembled, assemble
+from gateway.bootstrap.machine import Machine
+from gateway.errors import BurstError, SetupError
+from gateway.identity.passwords import make_password
+from gateway.identity.users import Role
+from gateway.settings import CREDIT, Settings
+
+log = structlog.get_logger(__name__)
+
+HEAL_EVERY_S = 1.0
+READY_FILE = "ready.json"
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. Raises SetupError."""
+    with only_one(settings.run_dir):
+        machine = Machine.prepare(settings, lambda text: log.info(text))
+        machine.start(lambda text: log.info(text))
+        parts = assemble(settings, machine)
+        _first_users(settings, parts)
+        with _running(parts, machine):
+            _listen(settings, machine, parts)
+
+
+@contextmanager
+def only_one(run: Path) -> Iterator[None]:
+    """Hold the directory's lock. Raises SetupError when another gateway process has it."""
+    with (run / "gateway.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SetupError("A gateway runs in this directory already.", hint="burst down, or use it") from error
+        yield
+
+
+def password_file(settings: Settings, user: str) -> Path:
+    """Where a first user's password is kept until it is changed."""
+    return settings.secrets_dir / f"{user}.password"
+
+
+def _first_users(settings: Settings, parts: Assembled) -> None:
+    for name, role, credit in (("admin", Role.ADMIN, 0), ("demo", Role.USER, int(settings.demo_credits * CREDIT))):
+        file = password_file(settings, name)
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(make_password())
+        parts.gateway.people.add_user(name, role, file.read_text(), credit)
+
+
+@contextmanager
+def _running(parts: Assembled, machine: Machine) -> Iterator[None]:
+    ended = threading.Event()
+    threads = [
+        threading.Thread(target=parts.site.serve_forever, name="site", daemon=True),
+        threading.Thread(target=_heal, args=(machine, ended), name="heal", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    parts.nodes.start()
+    parts.jobs.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        parts.site.shutdown()
+        parts.site.server_close()
+        parts.jobs.stop()
+        parts.nodes.stop()
+        parts.database.close()
+
+
+def _heal(machine: Machine, ended: threading.Event) -> None:
+    while not ended.wait(HEAL_EVERY_S):
+        try:
+            if died := machine.heal():
+                log.warning("restarted", daemons=died)
+        except BurstError as error:
+            log.error("not healed", error=error.detail)
+        except Exception:
+            log.exception("not healed")
+
+
+def _listen(settings: Settings, machine: Machine, parts: Assembled) -> None:
+    sockets = [_bound(address, machine.port) for address in machine.addresses]
+    config = uvicorn.Config(create_app(parts.gateway), log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    server = _Announcing(config, settings.run_dir / READY_FILE, {"pid": os.getpid(), "url": machine.url})
+    server.run(sockets=sockets)
+
+
+class _Announcing(uvicorn.Server):
+    """A server that says in a file that it is ready."""
+
+    def __init__(self, config: uvicorn.Config, file: Path, facts: dict[str, object]) -> None:
+        super().__init__(config)
+        self._file = file
+        self._facts = facts
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        temporary = self._file.with_suffix(".new")
+        temporary.write_text(json.dumps(self._facts))
+        temporary.replace(self._file)
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        opened.bind((address, port))
+    except OSError as error:
+        raise SetupError(
+            f"Port {port} of {address} is not free: {error.strerror}.", hint="burst up --set port=N chooses another"
+        ) from error
+    opened.listen(2048)
+    return opened

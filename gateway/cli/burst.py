@@ -1,0 +1,102 @@
+"""The ``burst`` command: its subcommands by name, each loaded when it is called.
+
+Invariant: an error is one line on stderr that says what went wrong and what to do next, and a non-zero exit code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from gateway.cli.failure import explain
+from gateway.errors import BurstError
+
+SECTIONS: dict[str, dict[str, str]] = {
+    "A gateway on this machine": {
+        "up": "lifecycle: Start a gateway, its Slurm, store and local cloud in one directory.",
+        "down": "lifecycle: Stop all of it; no process and no node is left.",
+        "check": "lifecycle: Say what this machine or a running gateway lacks.",
+        "demo": "demo: Take one job through the whole gateway and check its result.",
+    },
+    "Login": {
+        "login": "login: Log in; the session's key is made here and stays here.",
+        "logout": "login: End the session and forget its key.",
+        "whoami": "login: Say where and as whom you are logged in.",
+    },
+    "Jobs": {
+        "submit": "submit: Submit a batch script, as sbatch does.",
+        "quote": "submit: Say what a job can cost at most; nothing is created.",
+        "jobs": "jobs: List your jobs, newest first.",
+        "job": "jobs: Show a job's timeline: each stage, when, and why it waits.",
+        "logs": "jobs: Print what a job wrote.",
+        "cancel": "jobs: End jobs; what they made so far is kept.",
+        "fetch": "fetch: Download a job's files and verify each checksum.",
+        "receipt": "money: Print what a job used and paid.",
+    },
+    "Money and machines": {
+        "balance": "money: Show your accounts.",
+        "credit": "money: Give credits to an account (admins only).",
+        "nodes": "nodes: List the elastic nodes.",
+        "offers": "nodes: List what can be had, and for how much.",
+    },
+    "Shell": {"completion": "completion: Print the completion script of a shell."},
+}
+"""Section → command → "module: summary"; the module below ``gateway.cli`` holds a click command of that name."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and summaries without loading them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
+        """Every command's name, in the order of the help page."""
+        return [name for commands in SECTIONS.values() for name in commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Load one command; None when there is none of that name."""
+        for commands in SECTIONS.values():
+            if cmd_name in commands:
+                module = importlib.import_module(f"gateway.cli.{commands[cmd_name].partition(':')[0]}")
+                command: click.Command = getattr(module, cmd_name)
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the commands by section."""
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, about.partition(": ")[2]) for name, about in commands.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command has --help with examples, and --json.",
+)
+@click.version_option(package_name="burst-gateway", prog_name="burst")
+def burst() -> None:
+    """Run unchanged Slurm batch scripts on nodes that exist only while they are needed."""
+
+
+def main() -> NoReturn:
+    """Run ``burst`` and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run ``burst ARGUMENTS``; return its exit code after saying on stderr what failed."""
+    try:
+        result = burst.main(args=arguments or ["--help"], prog_name="burst", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (BurstError, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
+        sentence, code = explain(error)
+        click.echo(f"burst: error: {sentence}", err=True)
+        return code
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,16 @@
+"""What the commands share on their help pages: --json, a job's ID, examples.
+
+Invariant: nothing here loads the client, so commands that need none start fast.
+"""
+
+from __future__ import annotations
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+job_argument = click.argument("job", metavar="ID")
+
+
+def examples(*lines: str) -> str:
+    """An epilog that shows how a command is used, one example a line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,107 @@
+"""burst login, logout, whoami.
+
+Invariant: a password is read from a terminal without echo, from a file or from stdin; never from the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from gateway.cli.display import duration, moment, show_facts, show_json
+from gateway.cli.invocation import examples, json_option
+from gateway.client import profile as profiles
+from gateway.client.session import Session
+from gateway.errors import OptionError
+from gateway.wire import Identity
+
+
+@click.command(
+    epilog=examples(
+        "burst login http://127.0.0.1:8080 --user demo",
+        "burst login http://127.0.0.1:8080 --user demo --password-file D/secrets/demo.password",
+        "BURST_PROFILE=lab burst login https://burst.lab.example",
+    )
+)
+@click.argument("url", required=False)
+@click.option("-u", "--user", help="Your name at the gateway. [default: your login name]")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Read the password from this file; - is stdin.",
+)
+@json_option
+def login(url: str | None, user: str | None, password_file: Path | None, as_json: bool) -> None:
+    """Log in to the gateway at URL [default: BURST_URL].
+
+    An Ed25519 key is made here and certified for some hours; every later request is signed with it. The key is kept
+    in your configuration directory, readable by you only.
+    """
+    where = url or os.environ.get("BURST_URL")
+    if not where:
+        raise OptionError("no gateway was named", option="url", hint="burst login URL, or set BURST_URL", exit_code=2)
+    name = user or click.prompt("User", default=os.environ.get("USER"), err=True)
+    with Session.login(where, name, _password(password_file, name), patience_s=5) as session:
+        session.save()
+    profile = session.profile
+    if as_json:
+        fields = {"url": profile.url, "user": profile.user, "expires_at": profile.expires_at.isoformat()}
+        click.echo(json.dumps(fields, indent=2))
+    else:
+        _show(profile)
+
+
+@click.command(epilog=examples("burst logout"))
+@json_option
+def logout(as_json: bool) -> None:
+    """End the session at the gateway and forget its key."""
+    path = profiles.profile_path()
+    with Session(profiles.load(path), patience_s=2) as session:
+        session.logout()
+    if as_json:
+        click.echo('{"logged_out": true}')
+    else:
+        click.echo(f"Logged out from {session.profile.url}.")
+
+
+@click.command(epilog=examples("burst whoami", "burst whoami --json | jq -r .url"))
+@json_option
+def whoami(as_json: bool) -> None:
+    """Say where and as whom you are logged in, and until when; asks the gateway."""
+    with Session.saved() as session:
+        found = session.get("/whoami", Identity)
+    if as_json:
+        show_json(found)
+    else:
+        _show(session.profile, account=found.account, role=found.role)
+
+
+def _password(file: Path | None, user: str) -> str:
+    if file is not None:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+        return text.rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise OptionError(
+            "there is no terminal to ask for the password",
+            hint="give --password-file FILE, or - for stdin",
+            exit_code=2,
+        )
+    password: str = click.prompt(f"Password of {user}", hide_input=True, err=True)
+    return password
+
+
+def _show(profile: profiles.Profile, *, account: str = "", role: str = "") -> None:
+    left = (profile.expires_at - datetime.now(UTC)).total_seconds()
+    show_facts(
+        [
+            ("Gateway", profile.url),
+            ("User", profile.user + (f" ({role})" if role else "")),
+            ("Account", account),
+            ("Until", f"{moment(profile.expires_at)} ({duration(left)})"),
+        ]
+    )

@@ -1,0 +1,201 @@
+"""Session: a login's key and the signed requests that it makes.
+
+Invariant: the private key is made here and never sent; every try of a request is signed anew, so a retry is no replay.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlencode
+
+import httpx2
+from joserfc.jwk import OKPKey
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from gateway import wire
+from gateway.client import profile as profiles
+from gateway.client.problems import error_of
+from gateway.client.profile import Profile
+from gateway.errors import BurstError, GatewayUnavailable, NotAllowed
+from gateway.identity.keys import make_key, public_jwk
+from gateway.identity.signature import sign_request
+
+T = TypeVar("T")
+
+API = "/api/v1"
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+
+
+class Session:
+    """Signed HTTP to one gateway, as one user.
+
+    ``patience_s`` is how long a request is tried again while the gateway cannot be reached.
+    """
+
+    def __init__(self, profile: Profile, *, patience_s: float = 20.0) -> None:
+        self.profile = profile
+        self.patience_s = patience_s
+        self._key = OKPKey.import_key(dict(profile.key))
+        self._http = _http(profile.url)
+
+    @classmethod
+    def login(cls, url: str, user: str, password: str, *, patience_s: float = 20.0) -> Self:
+        """Make a key, trade ``password`` for its certificate. Raises NotAllowed for a wrong password."""
+        key = make_key()
+        body = wire.LoginRequest(user=user, password=password, public_key=public_jwk(key))
+        with _http(url) as http:
+            response = _try(
+                lambda: http.post(f"{API}/sessions", content=_json(body), headers=_JSON),
+                patience_s=patience_s,
+                safe=True,
+            )
+        session = _read(response, wire.Session)
+        kept = Profile(
+            url=url.rstrip("/"),
+            session=session.id,
+            audience=session.audience,
+            user=session.user,
+            expires_at=session.expires_at,
+            key={name: str(key.as_dict(private=True)[name]) for name in ("kty", "crv", "x", "d")},
+        )
+        return cls(kept, patience_s=patience_s)
+
+    @classmethod
+    def saved(cls, name: str | None = None) -> Self:
+        """The login that ``burst login`` kept; BURST_URL, if set, wins over its URL. Raises NotAllowed without one."""
+        kept = profiles.load(profiles.profile_path(name))
+        if kept.expired(datetime.now(UTC)):
+            raise NotAllowed(
+                f"the login of {kept.user} at {kept.url} ended at {kept.expires_at:%Y-%m-%d %H:%M} UTC",
+                hint=f"burst login {kept.url}",
+            )
+        session = cls(kept)
+        if url := os.environ.get("BURST_URL"):
+            session._http = _http(url)
+        return session
+
+    def save(self, name: str | None = None) -> None:
+        """Keep this login for later commands."""
+        profiles.save(self.profile, profiles.profile_path(name))
+
+    def logout(self, name: str | None = None) -> None:
+        """End the session at the gateway, and forget the key whatever the gateway says."""
+        try:
+            self.request("DELETE", "/sessions/current")
+        finally:
+            profiles.remove(profiles.profile_path(name))
+
+    def get(self, path: str, answer: type[T], **query: str | int | None) -> T:
+        """GET ``/api/v1`` + ``path``, read as ``answer``."""
+        chosen = {name: value for name, value in query.items() if value is not None}
+        full = f"{path}?{urlencode(chosen)}" if chosen else path
+        return _read(self.request("GET", full), answer)
+
+    def post(self, path: str, body: BaseModel | None, answer: type[T], **how: Any) -> T:
+        """POST ``body``, read the reply as ``answer``; ``how`` as for ``request``."""
+        return _read(self.request("POST", path, body, **how), answer)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: BaseModel | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_spend_ucr: int | None = None,
+        safe: bool = True,
+    ) -> httpx2.Response:
+        """Sign and send; ``safe`` says that doing it twice does no more than doing it once.
+
+        Raises the gateway's own error, or GatewayUnavailable when nobody answered for ``patience_s`` seconds.
+        """
+        content = b"" if body is None else _json(body)
+        full = API + path
+
+        def send() -> httpx2.Response:
+            signature = sign_request(
+                self._key,
+                self.profile.session,
+                method,
+                full,
+                content,
+                self.profile.audience,
+                datetime.now(UTC),
+                max_spend_ucr=max_spend_ucr,
+            )
+            signed = {**_JSON, **(headers or {}), "Authorization": f"Burst {signature}"}
+            return self._http.request(method, full, content=content, headers=signed)
+
+        return _try(send, patience_s=self.patience_s, safe=safe)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_JSON = {"Content-Type": "application/json", "Accept": "application/json, text/plain"}
+
+
+def _http(url: str) -> httpx2.Client:
+    # Signed paths must arrive as they were signed, so nothing may redirect them.
+    return httpx2.Client(base_url=url.rstrip("/"), timeout=httpx2.Timeout(60.0, connect=5.0), follow_redirects=False)
+
+
+def _read(response: httpx2.Response, answer: type[T]) -> T:
+    try:
+        return TypeAdapter(answer).validate_json(response.content)
+    except ValidationError:
+        what = f"{response.request.method} {response.request.url.path}"
+        raise BurstError(f"the answer to {what} is not a gateway's", hint="check the URL: burst whoami") from None
+
+
+def _json(body: BaseModel) -> bytes:
+    return body.model_dump_json().encode()
+
+
+def _try(send: Callable[[], httpx2.Response], *, patience_s: float, safe: bool) -> httpx2.Response:
+    """Send until somebody answers; a request that is not safe is repeated only if it cannot have arrived."""
+    deadline = time.monotonic() + patience_s
+    pause = _FIRST_PAUSE_S
+    while True:
+        answer = _once(send, safe=safe)
+        if isinstance(answer, httpx2.Response):
+            return answer
+        error, again = answer
+        if not again or time.monotonic() + pause > deadline:
+            raise error
+        time.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _once(send: Callable[[], httpx2.Response], *, safe: bool) -> httpx2.Response | tuple[BurstError, bool]:
+    """One try: its answer, or the error and whether another try can help."""
+    try:
+        response = send()
+    except httpx2.UnsupportedProtocol:
+        return BurstError("that is not a gateway's URL", hint="give one such as http://127.0.0.1:8080"), False
+    except httpx2.TransportError as error:
+        return _unreachable(error), safe or isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+    if response.is_success:
+        return response
+    return error_of(response), response.status_code == httpx2.codes.SERVICE_UNAVAILABLE
+
+
+def _unreachable(error: httpx2.TransportError) -> GatewayUnavailable:
+    where = f"{error.request.url.scheme}://{error.request.url.netloc.decode()}"
+    why = str(error) or type(error).__name__
+    return GatewayUnavailable(f"no answer from {where}: {why}", hint="see that it runs (burst up), and BURST_URL")

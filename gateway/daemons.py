@@ -1,0 +1,124 @@
+"""Daemon: a process that outlives the one that started it and is found again by its pid file.
+
+Invariant: a pid is trusted only together with the start time of its process (field 22 of proc_pid_stat(5)),
+so a pid that the kernel has given to somebody else is never signalled.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import SetupError
+
+_TICK_S = 0.02
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """One named background process, its pid file ``run/NAME.pid`` and its log."""
+
+    name: str
+    run: Path
+    log: Path
+
+    @property
+    def pid_file(self) -> Path:
+        """Where ``pid start_time`` is kept."""
+        return self.run / f"{self.name}.pid"
+
+    def pid(self) -> int | None:
+        """The live process's pid, or None when there is none."""
+        try:
+            pid, started = self.pid_file.read_text().split()
+        except (FileNotFoundError, ValueError):
+            return None
+        return int(pid) if start_time(int(pid)) == started else None
+
+    def alive(self) -> bool:
+        """Whether the process that the pid file names is the one that runs."""
+        return self.pid() is not None
+
+    def start(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
+        """Start it in a session of its own, unless it runs already; return its pid."""
+        if (pid := self.pid()) is not None:
+            return pid
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        self.adopt(process.pid)
+        return process.pid
+
+    def adopt(self, pid: int) -> None:
+        """Record ``pid`` as this daemon's process."""
+        started = start_time(pid)
+        if started is None:
+            raise SetupError(f"{self.name} ended at once", hint=f"read {self.log}: {self.last_words()}")
+        temporary = self.pid_file.with_suffix(".new")
+        temporary.write_text(f"{pid} {started}")
+        temporary.replace(self.pid_file)
+
+    def stop(self, *, grace_s: float = 10.0, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it, by force after ``grace_s`` seconds, and wait until it is gone."""
+        pid = self.pid()
+        if pid is not None:
+            _signal(pid, how)
+            if not self._gone(pid, grace_s):
+                _signal(pid, signal.SIGKILL)
+                self._gone(pid, grace_s)
+        self.pid_file.unlink(missing_ok=True)
+
+    def last_words(self, lines: int = 3) -> str:
+        """The end of its log, for an error message."""
+        try:
+            text = self.log.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return " | ".join(line.strip() for line in text.splitlines()[-lines:])
+
+    def _gone(self, pid: int, within_s: float) -> bool:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            reap(pid)
+            if self.pid() is None:
+                return True
+            time.sleep(_TICK_S)
+        return False
+
+
+def start_time(pid: int) -> str | None:
+    """Start time of a live process in clock ticks since boot; None for one that is gone or a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command name, in parentheses, may itself hold blanks and parentheses.
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def reap(pid: int) -> None:
+    """Collect ``pid`` if it is an ended child of this process, so that no zombie is left."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _signal(pid: int, how: signal.Signals) -> None:
+    try:
+        os.kill(pid, how)
+    except ProcessLookupError:
+        return

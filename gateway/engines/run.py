@@ -1,0 +1,121 @@
+"""Run: hand a job to its engine once, and read from the engine how its tasks are doing.
+
+Invariant: a job is handed over only after the engine was asked for its token, so a lost reply never makes two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gateway.engines.engine import Engine, SchedulerJob, Submission
+from gateway.jobs.job import NO_TASK, Attempt, Job
+from gateway.slurm.options import rest_fields
+
+_WORST_FIRST = (
+    "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "DEADLINE", "FAILED", "PREEMPTED", "CANCELLED", "COMPLETED",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How all tasks of a job stand."""
+
+    state: str
+    reason: str
+    """Slurm's reason code of the first task that waits, e.g. "Resources"; "" when none waits."""
+    finished: bool
+    exit_code: int | None
+    tasks: tuple[SchedulerJob, ...]
+
+    @property
+    def waiting_for(self) -> tuple[str, ...]:
+        """Nodes that tasks were given and that are still being made."""
+        return tuple(node for task in self.tasks if "CONFIGURING" in task.states for node in task.nodes)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and as whom jobs run on the nodes."""
+
+    directory: str
+    """Parent of the jobs' folders on a node."""
+    user: str | None
+
+
+def submission_of(job: Job, place: Place, environment: Mapping[str, str]) -> Submission:
+    """What the engine is given: the script as it was, the job's options, the offer as a constraint."""
+    home = f"{place.directory}/{job.id}"
+    fields = dict(rest_fields(job.request.options))
+    fields["name"] = job.request.name
+    asked = fields.get("constraints")
+    fields["constraints"] = f"({asked})&{job.offer}" if asked else job.offer
+    if job.request.arguments:
+        fields["argv"] = ["script", *job.request.arguments]
+    return Submission(
+        token=job.id,
+        script=job.request.script,
+        fields=fields,
+        environment={**job.request.environment, **environment},
+        working_directory=f"{home}/work",
+        user=place.user,
+    )
+
+
+def hand_over(engine: Engine, submission: Submission, *, retry: bool) -> int:
+    """Submit, unless an earlier try already did. Raises SchedulerRefused, SchedulerUnavailable."""
+    if retry and (known := engine.find(submission.token)) is not None:
+        return known
+    return engine.submit(submission)
+
+
+def standing(tasks: Iterable[SchedulerJob]) -> Standing:
+    """One state for a job of one or many tasks: what runs wins, then what waits, then the worst end."""
+    tasks = tuple(tasks)
+    states = {task.state for task in tasks}
+    waiting = next((task for task in tasks if task.state == "PENDING"), None)
+    finished = bool(tasks) and all(task.finished for task in tasks)
+    codes = [_exit_code(task) for task in tasks]
+    return Standing(
+        state=_overall(states),
+        reason=waiting.reason if waiting else "",
+        finished=finished,
+        exit_code=max((code for code in codes if code is not None), default=None) if finished else None,
+        tasks=tasks,
+    )
+
+
+def attempts_of(job: Job, tasks: Iterable[SchedulerJob]) -> tuple[Attempt, ...]:
+    """The attempts that Slurm has started, as it tells them now."""
+    return tuple(
+        Attempt(
+            job=job.id,
+            task=task_of(task),
+            number=task.restarts,
+            scheduler_id=task.id,
+            state=task.state,
+            nodes=task.nodes,
+            ended_at=task.ended_at if task.finished else None,
+            exit_code=_exit_code(task) if task.finished else None,
+        )
+        for task in tasks
+        if task.nodes and task.state != "PENDING" and "CONFIGURING" not in task.states
+    )
+
+
+def task_of(task: SchedulerJob) -> int:
+    """The array index, or NO_TASK."""
+    return NO_TASK if task.array_task_id is None else task.array_task_id
+
+
+def _exit_code(task: SchedulerJob) -> int | None:
+    # As a shell tells it: 128 + signal for a job that a signal ended.
+    return 128 + task.signal if task.signal else task.exit_code
+
+
+def _overall(states: set[str]) -> str:
+    if "RUNNING" in states or "SUSPENDED" in states:
+        return "RUNNING"
+    if "PENDING" in states or not states:
+        return "PENDING"
+    return next((state for state in _WORST_FIRST if state in states), "FAILED")

@@ -1,0 +1,260 @@
+"""Every error of the gateway, in one tree; each has a code, says what to do next and whether a retry can help.
+
+    BurstError
+    ├─ InvalidRequest        the request itself is wrong; nothing was created
+    │  ├─ ScriptError           a line of the job script
+    │  ├─ OptionError           an option on the command line
+    │  ├─ NoOfferFits           more than any offer has
+    │  └─ InputMissing          a stage-in source that is not there
+    ├─ NotAllowed            who is asking, or what they ask for
+    │  ├─ BadSignature  ├─ SignatureExpired  ├─ SignatureReplayed  └─ Refused
+    ├─ InsufficientFunds     the account cannot cover the hold
+    ├─ LedgerBroken          an audit found a row that was changed
+    ├─ NotFound
+    ├─ Conflict              another worker or an earlier request was first
+    ├─ SchedulerError        ├─ SchedulerUnavailable (retry)  └─ SchedulerRefused (Slurm's own words)
+    ├─ CloudError            ├─ Capacity ├─ Quota ├─ Throttled ├─ CloudAuth ├─ CloudInvalid
+    │                        ├─ CloudTransient ├─ Ambiguous ├─ PriceUnknown └─ BootstrapFailed
+    ├─ StoreError            ├─ StoreUnavailable (retry)  └─ ChecksumMismatch
+    ├─ SetupError            this machine lacks something
+    └─ GatewayUnavailable    nobody answers at the gateway's URL (retry)
+
+Only ``gateway.api`` knows HTTP status codes and only ``gateway.cli`` knows exit codes.
+"""
+
+from __future__ import annotations
+
+
+class BurstError(Exception):
+    """Something went wrong in the gateway."""
+
+    code = "internal"
+    retryable = False
+
+    def __init__(self, detail: str | None = None, *, hint: str | None = None, field: str | None = None) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.hint = hint
+        self.field = field
+        super().__init__(self.detail)
+
+
+class InvalidRequest(BurstError):
+    """The request is not valid."""
+
+    code = "invalid_request"
+
+
+class ScriptError(InvalidRequest):
+    """The job script is not valid.
+
+    ``line`` and ``column`` count from 1; ``exit_code`` is the one that sbatch itself would end with.
+    """
+
+    code = "invalid_script"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        line: int | None = None,
+        column: int | None = None,
+        exit_code: int = 1,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(detail, hint=hint, field=None if line is None else f"script:{line}")
+        self.line = line
+        self.column = column
+        self.exit_code = exit_code
+
+
+class OptionError(InvalidRequest):
+    """An option is not valid."""
+
+    code = "invalid_option"
+
+    def __init__(self, detail: str, *, option: str | None = None, exit_code: int = 255, hint: str | None = None) -> None:
+        super().__init__(detail, hint=hint, field=option)
+        self.exit_code = exit_code
+
+
+class NoOfferFits(InvalidRequest):
+    """No offer has what the job asks for."""
+
+    code = "no_offer_fits"
+
+
+class InputMissing(InvalidRequest):
+    """A stage-in source does not exist."""
+
+    code = "input_missing"
+
+
+class NotAllowed(BurstError):
+    """The request is not allowed."""
+
+    code = "not_allowed"
+
+
+class BadSignature(NotAllowed):
+    """The request's signature does not match the request."""
+
+    code = "bad_signature"
+
+
+class SignatureExpired(NotAllowed):
+    """The request's signature, or the session behind it, has expired."""
+
+    code = "signature_expired"
+
+
+class SignatureReplayed(NotAllowed):
+    """This signed request was already used."""
+
+    code = "signature_replayed"
+
+
+class Refused(NotAllowed):
+    """The gateway's policy refuses this."""
+
+    code = "refused"
+
+
+class InsufficientFunds(BurstError):
+    """The account cannot fund this."""
+
+    code = "insufficient_funds"
+
+
+class LedgerBroken(BurstError):
+    """The ledger's rows do not agree with each other."""
+
+    code = "ledger_broken"
+
+
+class NotFound(BurstError):
+    """There is no such thing here."""
+
+    code = "not_found"
+
+
+class Conflict(BurstError):
+    """Another request or worker was first."""
+
+    code = "conflict"
+
+
+class SchedulerError(BurstError):
+    """Slurm did not do what was asked."""
+
+    code = "scheduler_error"
+
+
+class SchedulerUnavailable(SchedulerError):
+    """Unable to contact slurm controller."""
+
+    code = "scheduler_unavailable"
+    retryable = True
+
+
+class SchedulerRefused(SchedulerError):
+    """Slurm refused the request; the detail is Slurm's own text."""
+
+    code = "scheduler_refused"
+
+    def __init__(self, detail: str, *, errno: int | None = None) -> None:
+        super().__init__(detail)
+        self.errno = errno
+
+
+class CloudError(BurstError):
+    """A cloud did not do what was asked."""
+
+    code = "cloud_error"
+
+
+class Capacity(CloudError):
+    """The cloud has no room for this size now."""
+
+    code = "cloud_capacity"
+
+
+class Quota(CloudError):
+    """The cloud account's quota is used up."""
+
+    code = "cloud_quota"
+
+
+class Throttled(CloudError):
+    """The cloud asks for fewer calls; it says nothing about room."""
+
+    code = "cloud_throttled"
+    retryable = True
+
+
+class CloudAuth(CloudError):
+    """The cloud refuses the gateway's credential."""
+
+    code = "cloud_auth"
+
+
+class CloudInvalid(CloudError):
+    """The cloud refuses the call itself: image, size or parameter."""
+
+    code = "cloud_invalid"
+
+
+class CloudTransient(CloudError):
+    """The cloud failed before it acted."""
+
+    code = "cloud_transient"
+    retryable = True
+
+
+class Ambiguous(CloudError):
+    """The cloud may or may not have acted; it must be looked up before anything else is tried."""
+
+    code = "cloud_ambiguous"
+
+
+class PriceUnknown(CloudError):
+    """The offer's price is unknown or zero; nothing is launched."""
+
+    code = "cloud_price_unknown"
+
+
+class BootstrapFailed(CloudError):
+    """The node never became usable."""
+
+    code = "bootstrap_failed"
+
+
+class StoreError(BurstError):
+    """The object store did not do what was asked."""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The object store cannot be reached."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class ChecksumMismatch(StoreError):
+    """What was read is not what was written."""
+
+    code = "checksum_mismatch"
+
+
+class SetupError(BurstError):
+    """This machine lacks something that is needed."""
+
+    code = "setup"
+
+
+class GatewayUnavailable(BurstError):
+    """The gateway cannot be reached."""
+
+    code = "gateway_unavailable"
+    retryable = True

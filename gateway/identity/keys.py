@@ -1,0 +1,69 @@
+"""Keys as JSON Web Keys: Ed25519 for people and for the gateway, random secrets for nodes.
+
+Invariant: a key of the wrong kind is refused where it enters, so the algorithm of a signature follows from its key.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey, OKPKey
+
+from gateway.errors import InvalidRequest
+
+Key = OKPKey | OctKey
+
+SECRET_BYTES: Final = 32
+
+
+def make_key() -> OKPKey:
+    """A new Ed25519 key pair."""
+    return OKPKey.generate_key("Ed25519", private=True)
+
+
+def public_jwk(key: OKPKey) -> dict[str, str]:
+    """The public half as a JWK (RFC 8037): kty, crv, x and nothing else."""
+    members = key.as_dict(private=False)
+    return {name: str(members[name]) for name in ("kty", "crv", "x")}
+
+
+def read_public(jwk: Mapping[str, object]) -> OKPKey:
+    """A public key from its JWK. Raises InvalidRequest for any other kind of key, and for a private one."""
+    hint = "send kty OKP, crv Ed25519 and x"
+    if "d" in jwk:
+        raise InvalidRequest("This is a private key; it must stay where it was made.", hint=hint, field="public_key")
+    if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519":
+        raise InvalidRequest("The public key is not an Ed25519 key.", hint=hint, field="public_key")
+    try:
+        key = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": str(jwk.get("x", ""))})
+        key.raw_value  # noqa: B018 - the point is decoded only now
+    except (JoseError, ValueError) as error:
+        raise InvalidRequest("The public key cannot be read.", hint=hint, field="public_key") from error
+    return key
+
+
+def thumbprint(key: OKPKey) -> str:
+    """SHA-256 thumbprint of the public half, base64url (RFC 7638)."""
+    return key.thumbprint()
+
+
+def make_secret() -> str:
+    """A new 256 bit secret, base64url without padding."""
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def read_secret(secret: str) -> OctKey:
+    """The HMAC key of a secret made by ``make_secret``: the bytes that its base64url text stands for."""
+    raw = base64.urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
+    if len(raw) < SECRET_BYTES:
+        raise InvalidRequest("The secret is too short.", hint=f"it must have {SECRET_BYTES} bytes")
+    return OctKey.import_key(raw)
+
+
+def algorithm(key: Key) -> str:
+    """The only JWS algorithm that ``key`` signs with: Ed25519 (RFC 9864) or HS256 (RFC 7518)."""
+    return "HS256" if isinstance(key, OctKey) else "Ed25519"

@@ -1,0 +1,111 @@
+"""Session: a login's public key for some hours, and the certificate that says so.
+
+Invariant: a session signs only from its creation until it expires or is revoked; what it signed before stays valid
+evidence for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from joserfc.jwk import OKPKey
+
+from gateway.errors import NotAllowed, SignatureExpired
+from gateway.identity.key_ring import KeyRing
+from gateway.identity.keys import public_jwk, read_public
+from gateway.identity.passwords import matches
+from gateway.identity.users import User, UserStore
+
+CERTIFICATE_TYPE: Final = "burst-session+jwt"
+_HINT = "burst login, then try again"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One login; ``id`` is the ``kid`` of its signatures, ``public_key`` a JWK. Times in UTC."""
+
+    id: str
+    user: str
+    public_key: Mapping[str, str]
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None = None
+
+    @property
+    def key(self) -> OKPKey:
+        """What its signatures are verified with."""
+        return read_public(self.public_key)
+
+    def check(self, now: datetime) -> None:
+        """Raise SignatureExpired unless it may sign at ``now``."""
+        if self.revoked_at is not None and now >= self.revoked_at:
+            raise SignatureExpired(f"This session was ended at {self.revoked_at:%Y-%m-%d %H:%M} UTC.", hint=_HINT)
+        if now >= self.expires_at:
+            raise SignatureExpired(f"This session expired at {self.expires_at:%Y-%m-%d %H:%M} UTC.", hint=_HINT)
+
+
+class SessionStore(Protocol):
+    """The stored sessions; ended ones are kept, so that old signatures stay verifiable."""
+
+    def add(self, session: Session) -> None:
+        """Keep a new session."""
+
+    def get(self, session_id: str) -> Session:
+        """A session by its id. Raises BadSignature: to a caller an unknown key is a bad signature."""
+
+    def revoke(self, session_id: str, now: datetime) -> None:
+        """End a session; ending it twice keeps the first time."""
+
+
+def check_password(users: UserStore, name: str, password: str) -> User:
+    """The user of that name and password. Raises NotAllowed, with the same words for a wrong name."""
+    if not matches(users.password_hash(name), password):
+        raise NotAllowed("The user name or the password is wrong.", hint="try again, or ask an administrator")
+    return users.get(name)
+
+
+def new_session(user: User, public_key: Mapping[str, object], now: datetime, lifetime: timedelta) -> Session:
+    """A session for ``user``'s key. Raises InvalidRequest when it is no public Ed25519 key."""
+    jwk = public_jwk(read_public(public_key))
+    return Session(secrets.token_urlsafe(16), user.name, jwk, now, now + lifetime)
+
+
+def certificate(session: Session, user: User, ring: KeyRing, issuer: str, audience: str) -> str:
+    """A JWT of the gateway's that binds the session's key to its user (RFC 7800 ``cnf.jwk``)."""
+    claims = {
+        "iss": issuer,
+        "sub": user.name,
+        "aud": audience,
+        "sid": session.id,
+        "role": user.role.value,
+        "iat": int(session.created_at.timestamp()),
+        "exp": int(session.expires_at.timestamp()),
+        "jti": session.id,
+        "cnf": {"jwk": dict(session.public_key)},
+    }
+    return ring.sign(json.dumps(claims).encode(), CERTIFICATE_TYPE, session.created_at)
+
+
+def login(
+    users: UserStore,
+    sessions: SessionStore,
+    *,
+    name: str,
+    password: str,
+    public_key: Mapping[str, object],
+    now: datetime,
+    lifetime: timedelta,
+) -> tuple[Session, User]:
+    """Trade a password for a session that certifies ``public_key``; its certificate is made by ``certificate``.
+
+    Raises NotAllowed for a wrong name or password, InvalidRequest for a key that is no public Ed25519 key.
+    """
+    user = check_password(users, name, password)
+    session = new_session(user, public_key, now, lifetime)
+    sessions.add(session)
+    return session, user

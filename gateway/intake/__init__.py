@@ -1,0 +1,1 @@
+"""Intake: a job script and its options become a JobRequest, or an error with the line at fault."""

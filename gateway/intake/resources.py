@@ -1,0 +1,114 @@
+"""What options ask for in numbers: nodes, processors, memory, GPUs, time and array tasks.
+
+Invariant: the numbers are those that slurmctld would come to, so that what is priced is what runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from gateway.errors import OptionError
+from gateway.jobs.job import Resources
+from gateway.slurm import units
+
+
+def resources_of(options: Mapping[str, str]) -> Resources:
+    """The resources of options that were parsed (their values are in form) and have a ``time``.
+
+    Raises ``OptionError`` for what slurmctld would refuse: an array specification, zero nodes, GPUs for no task.
+    """
+    nodes = _nodes(options)
+    tasks, cpus = _number(options, "ntasks"), max(1, _number(options, "cpus-per-task"))
+    per_node = _number(options, "ntasks-per-node")
+    if per_node and not tasks:
+        # As sbatch(1) has it, --ntasks-per-node with --nodes alone says how many tasks there are.
+        tasks = per_node * nodes.fewest
+    gpus_per_node, gpus = _gpus(options, tasks, nodes.fewest)
+    return Resources(
+        nodes=min(nodes.fewest, tasks) if tasks and "ntasks" in options else nodes.fewest,
+        max_nodes=_most(nodes, options),
+        cpus_per_node=max(_number(options, "mincpus"), cpus * max(1, per_node), _cpus_of_gpus(options, gpus_per_node)),
+        memory_mb_per_node=max(_memory(options, "mem"), _memory(options, "mem-per-gpu") * gpus_per_node),
+        memory_mb_per_cpu=_memory(options, "mem-per-cpu"),
+        gpus_per_node=gpus_per_node,
+        gpus=gpus,
+        tasks=tasks,
+        cpus_per_task=cpus,
+        tasks_per_node=per_node,
+        time_limit_s=units.minutes(options["time"]) * 60,
+        array_tasks=_array_tasks(options),
+    )
+
+
+def _nodes(options: Mapping[str, str]) -> units.NodeRange:
+    nodes = units.node_range(options.get("nodes", "1"))
+    if nodes.fewest < 1:
+        message = "Node count specification invalid"
+        raise OptionError(message, option="--nodes", exit_code=1, hint="ask for at least one node")
+    return nodes
+
+
+def _most(nodes: units.NodeRange, options: Mapping[str, str]) -> int:
+    """Upper end of --nodes; Slurm gives no more nodes than there are tasks."""
+    if "nodes" not in options:
+        return 0
+    return min(nodes.most, _number(options, "ntasks")) if "ntasks" in options else nodes.most
+
+
+def _number(options: Mapping[str, str], name: str) -> int:
+    return int(options[name]) if name in options else 0
+
+
+def _memory(options: Mapping[str, str], name: str) -> int:
+    return units.megabytes(options[name]) if name in options else 0
+
+
+def _array_tasks(options: Mapping[str, str]) -> int:
+    if "array" not in options:
+        return 1
+    try:
+        return units.array_spec(options["array"]).tasks
+    except ValueError as error:
+        raise OptionError(
+            "Invalid job array specification",
+            option="--array",
+            exit_code=1,
+            hint=f"write for example --array=0-9%4; indices are below {units.MAX_ARRAY_SIZE}",
+        ) from error
+
+
+def _gpus(options: Mapping[str, str], tasks: int, nodes: int) -> tuple[int, int]:
+    """GPUs of each node, and of the whole job where only that is given."""
+    per_node = max(_gpu_count(options.get("gpus-per-node", "0")), _gres_gpus(options.get("gres", "")))
+    per_node = max(per_node, _gpu_count(options.get("gpus-per-socket", "0")) * max(1, _number(options, "sockets-per-node")))
+    total = _gpu_count(options.get("gpus", "0"))
+    per_task = _gpu_count(options.get("gpus-per-task", "0"))
+    if per_task and not (tasks or total):
+        message = "--gpus-per-task used without either --gpus or -n/--ntasks is not allowed."
+        raise OptionError(message, option="--gpus-per-task", exit_code=1, hint="add --ntasks")
+    total = max(total, per_task * tasks)
+    if total and not per_node:
+        # Spread evenly, a node has at least this many.
+        per_node = -(-total // nodes) if "nodes" in options else 1
+    return per_node, total
+
+
+def _gpu_count(value: str) -> int:
+    """GPUs of ``2``, ``a100:2`` or ``a100:1,v100:2``."""
+    return sum(int(re.split("[:=]", item)[-1]) for item in value.split(","))
+
+
+def _gres_gpus(value: str) -> int:
+    """GPUs of ``[gres/]gpu[:type][:count]`` items."""
+    count = 0
+    for item in value.split(",") if value else ():
+        name, *rest = re.split("[:=]", item.removeprefix("gres/"))
+        if name == "gpu":
+            number = re.fullmatch(r"(\d+)(k?)", rest[-1], re.ASCII | re.IGNORECASE) if rest else None
+            count += int(number[1]) * (1024 if number[2] else 1) if number else 1
+    return count
+
+
+def _cpus_of_gpus(options: Mapping[str, str], gpus_per_node: int) -> int:
+    return _number(options, "cpus-per-gpu") * gpus_per_node

@@ -1,0 +1,151 @@
+"""What a cloud's error means: one table from the texts that clouds answer with to the classes of `CloudError`.
+
+Invariant: total. An answer that nobody has seen before is Ambiguous where the call may have changed something, so
+nothing is ordered twice on a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gateway.errors import (
+    Ambiguous,
+    Capacity,
+    CloudAuth,
+    CloudError,
+    CloudInvalid,
+    CloudTransient,
+    Quota,
+    Throttled,
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Answers with this text are errors of this class."""
+
+    pattern: re.Pattern[str]
+    error: type[CloudError]
+
+
+def _rule(error: type[CloudError], *texts: str) -> Rule:
+    return Rule(re.compile("|".join(texts), re.IGNORECASE), error)
+
+
+RULES = (
+    # Throttling first: its texts speak of limits and quotas, too, and say nothing about room.
+    _rule(
+        Throttled,
+        r"RequestLimitExceeded",
+        r"Throttl",
+        r"rate ?limit",
+        r"too many requests",
+        r"SlowDown",
+        r"queries per minute",
+    ),
+    _rule(
+        Quota,
+        r"(Instance|Vcpu|SpotInstance|Volume|Address)\w*LimitExceeded",
+        r"MaxSpotInstanceCountExceeded",
+        r"QUOTA_?EXCEEDED",
+        r"quota exceeded",
+        r"exceed(s|ed|ing)? (\w+ ){0,3}quota",
+    ),
+    _rule(
+        Capacity,
+        r"Insufficient(Instance|Host|ReservedInstance|FreeAddresses)\w*",
+        r"SpotMaxPriceTooLow",
+        r"ZONE_RESOURCE_POOL_EXHAUSTED",
+        r"does not have enough resources",
+        r"(Zonal|Overconstrained)?AllocationFailed",
+        r"SkuNotAvailable",
+        r"no valid host was found",
+        r"out of (host )?capacity",
+    ),
+    _rule(
+        CloudAuth,
+        r"UnauthorizedOperation",
+        r"AuthFailure",
+        r"InvalidClientTokenId",
+        r"SignatureDoesNotMatch",
+        r"(Expired|Invalid)Token",
+        r"RequestExpired",
+        r"OptInRequired",
+        r"invalid[ _]grant",
+        r"PERMISSION_DENIED",
+        r"Policy doesn't allow",
+        r"invalid credentials",
+        r"InvalidCredsError",
+    ),
+    _rule(
+        CloudInvalid,
+        r"Invalid(AMIID|Parameter|Subnet|Group|KeyPair|UserData|ImageRef)",
+        r"MissingParameter",
+        r"IdempotentParameterMismatch",
+        r"Unsupported",
+        r"(flavor|image|network) \S+ (could|can) ?not be found",
+        r"can not find requested image",
+        r"flavor'?s (memory|disk) is too small",
+        r"sourceImage|machineType",
+    ),
+    _rule(
+        CloudTransient,
+        r"InstanceNameInUse",
+        r"name or service not known",
+        r"name resolution",
+        r"failed to establish a new connection",
+        r"connection refused",
+        r"connect timeout",
+        r"service ?unavailable",
+        r"\bUnavailable:",
+    ),
+)
+"""Tried in this order."""
+
+_GONE = re.compile(r"InvalidInstanceID\.NotFound|(instance|server) \S+ could not be found|was not found", re.IGNORECASE)
+
+_HINTS: dict[type[CloudError], str] = {
+    Capacity: "wait, or ask for another size",
+    Quota: "ask the cloud for a higher quota, or end machines that are not needed",
+    Throttled: "it is tried again by itself, more slowly",
+    CloudAuth: "check the cloud credential of the gateway and what it may do",
+    CloudInvalid: "check image, size and network in the gateway's settings",
+    CloudTransient: "it is tried again by itself",
+    Ambiguous: "the gateway looks whether the machine was made before it tries again",
+}
+
+
+def classify(error: Exception, *, changes: bool) -> CloudError:
+    """The CloudError that a driver's exception stands for.
+
+    ``changes``: the call may have made or ended something, so no answer, or none that can be read, is Ambiguous.
+    """
+    text = f"{type(error).__name__}: {error}"
+    kind = next((rule.error for rule in RULES if rule.pattern.search(text)), None)
+    kind = kind or _by_status(_status(error), changes=changes)
+    return kind(str(error) or type(error).__name__, hint=_HINTS.get(kind))
+
+
+def is_gone(error: Exception) -> bool:
+    """Whether a driver's exception says that the machine does not exist any more."""
+    return _status(error) == 404 or bool(_GONE.search(str(error)))  # noqa: PLR2004 - HTTP's "not found"
+
+
+def _status(error: Exception) -> int | None:
+    status = getattr(error, "code", None) or getattr(error, "http_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _by_status(status: int | None, *, changes: bool) -> type[CloudError]:
+    match status:
+        case 401 | 403:
+            return CloudAuth
+        case 429:
+            return Throttled
+        case 503:
+            return CloudTransient
+        case int() if 400 <= status < 500:  # noqa: PLR2004 - the range of HTTP's "your fault"
+            return CloudInvalid
+        case _:
+            return Ambiguous if changes else CloudTransient

@@ -1,0 +1,57 @@
+"""Fleet: the stored elastic nodes of a gateway, and the port that reads and moves them.
+
+Invariant: a move is recorded only from the state and generation it was decided on; a late worker gets Conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from gateway.jobs.job import Event
+from gateway.provisioning.lifecycle import NodeState
+
+
+@dataclass(frozen=True)
+class ElasticNode:
+    """One of Slurm's CLOUD nodes and the machine behind it, if there is one."""
+
+    name: str
+    generation: int
+    """Counts the machines that this node has had; each launch is a new one."""
+    state: NodeState
+    offer: str
+    since: datetime
+    machine_id: str | None = None
+    address: str | None = None
+    join_token_hash: str | None = None
+    secret: str | None = None
+    lease_until: datetime | None = None
+    wanted: bool = False
+    """Slurm asked for it while its last machine was still ending."""
+    job: int | None = None
+    reason: str = ""
+
+
+class Fleet(Protocol):
+    """The stored nodes."""
+
+    def add(self, name: str, offer: str, now: datetime) -> None:
+        """Make a node known, OFF; one that is known stays as it is."""
+
+    def get(self, name: str) -> ElasticNode:
+        """One node. Raises NotFound."""
+
+    def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
+        """Every node, or those in ``states``, by name."""
+
+    def move(self, node: ElasticNode, state: NodeState, now: datetime, text: str, **facts: Any) -> ElasticNode:
+        """Record a legal move and say why; ``facts`` are fields of ElasticNode. Raises Conflict."""
+
+    def note(self, node: ElasticNode, **facts: Any) -> ElasticNode:
+        """Record facts without a move. Raises Conflict if the node moved meanwhile."""
+
+    def timeline(self, name: str) -> tuple[Event, ...]:
+        """What happened to a node's present generation, oldest first."""

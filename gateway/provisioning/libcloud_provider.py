@@ -1,0 +1,220 @@
+"""LibcloudProvider: `NodeProvider` on any Apache Libcloud compute driver.
+
+Invariant: a driver is used by one thread only (libcloud's are not thread-safe), nothing is tried twice in here, and a
+create call carries the order's tags and, where the cloud knows such a thing, its token.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from libcloud.compute.base import Node, NodeDriver, NodeImage, NodeSize
+from libcloud.compute.types import NodeState
+
+from gateway.errors import CloudError, CloudInvalid, CloudTransient, PriceUnknown
+from gateway.provisioning.cloud_faults import classify, is_gone
+from gateway.provisioning.node import (
+    TAG_CLUSTER,
+    TAG_GENERATION,
+    TAG_NODE,
+    TAG_TOKEN,
+    Machine,
+    MachineState,
+    NodeOrder,
+    Size,
+)
+
+_CONSOLE_CHARACTERS = 16384
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The names that one libcloud driver has for what all of them mean."""
+
+    user_data: str
+    tags: str
+    token: str | None
+    """Its argument for a client token; None if its cloud has no such thing."""
+    kept_tags: str
+    """Where a listed node's ``extra`` has the tags."""
+    filter_by_cluster: Callable[[str], Mapping[str, Any]] = lambda _: {}
+    """Arguments of list_nodes that leave out what is not ours."""
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "local": Dialect("ex_userdata", "ex_metadata", "ex_client_token", "tags"),
+    "ec2": Dialect(
+        "ex_userdata",
+        "ex_metadata",
+        "ex_clienttoken",
+        "tags",
+        lambda cluster: {"ex_filters": {f"tag:{TAG_CLUSTER}": cluster}},
+    ),
+    "openstack": Dialect("ex_userdata", "ex_metadata", None, "metadata"),
+}
+
+
+class LibcloudProvider:
+    """Orders machines of ``sizes`` from a libcloud driver.
+
+    ``sizes`` is the price book: libcloud's own prices are old, and often zero. ``image`` is an id or a name; None takes
+    the driver's first. ``arguments`` go into each create call: networks, key pair, security groups.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        driver_factory: Callable[[], NodeDriver],
+        *,
+        sizes: tuple[Size, ...],
+        dialect: Dialect,
+        image: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self._factory = driver_factory
+        self._sizes = {size.name: size for size in sizes}
+        self._dialect = dialect
+        self._image_name = image
+        self._arguments = dict(arguments or {})
+        self._thread = threading.local()
+
+    def sizes(self) -> tuple[Size, ...]:
+        """What can be had."""
+        return tuple(self._sizes.values())
+
+    def create(self, order: NodeOrder) -> Machine:
+        """Create the machine, or return the live one that the same token already made. Raises CloudError."""
+        self._require_price(order.size)
+        if self._dialect.token is None and (found := self._by_token(order)) is not None:
+            return found
+        with _classified(changes=False):
+            size, image = self._size(order.size), self._image()
+        arguments: dict[str, Any] = {
+            **self._arguments,
+            self._dialect.user_data: order.user_data,
+            self._dialect.tags: dict(order.tags),
+        }
+        if self._dialect.token is not None:
+            arguments[self._dialect.token] = order.token
+        with _classified(changes=True):
+            node = self._driver.create_node(name=order.node, size=size, image=image, **arguments)
+        return _machine(node, order.tags)
+
+    def machines(self, cluster: str) -> tuple[Machine, ...]:
+        """Every machine tagged with ``cluster`` that has not ended. Raises CloudError."""
+        with _classified(changes=False):
+            nodes = self._driver.list_nodes(**self._dialect.filter_by_cluster(cluster))
+        tagged = ((node, self._tags(node)) for node in nodes if node.state != NodeState.TERMINATED)
+        return tuple(_machine(node, tags) for node, tags in tagged if tags.get(TAG_CLUSTER) == cluster)
+
+    def destroy(self, machine_id: str) -> None:
+        """End the machine; ending one that is gone is no error. Raises CloudError."""
+        with _classified(changes=False):
+            try:
+                accepted = self._driver.destroy_node(self._handle(machine_id))
+            except Exception as error:
+                if is_gone(error):
+                    return
+                raise
+        if not accepted:
+            raise CloudTransient(f"{self.name} did not accept the end of {machine_id}")
+
+    def console(self, machine_id: str) -> str:
+        """The end of its console; "" if there is none or it cannot be had."""
+        read = getattr(self._driver, "ex_get_console_output", None)
+        if read is None:
+            return ""
+        try:
+            with _classified(changes=False):
+                answer = read(self._handle(machine_id))
+        except CloudError:
+            return ""  # only ever asked for to explain another failure
+        return (answer.get("output") or "")[-_CONSOLE_CHARACTERS:]
+
+    @property
+    def _driver(self) -> NodeDriver:
+        if not hasattr(self._thread, "driver"):
+            with _classified(changes=False):
+                self._thread.driver = self._factory()
+        driver: NodeDriver = self._thread.driver
+        return driver
+
+    def _require_price(self, size: str) -> None:
+        if size not in self._sizes:
+            raise CloudInvalid(f"{self.name} has no size {size}", hint=f"it has {', '.join(self._sizes)}")
+        if self._sizes[size].price_ucr_per_hour <= 0:
+            raise PriceUnknown(f"the price of size {size} at {self.name} is not known", hint="set it in the settings")
+
+    def _by_token(self, order: NodeOrder) -> Machine | None:
+        live = (machine for machine in self.machines(order.cluster) if machine.token == order.token)
+        return next(live, None)
+
+    def _size(self, name: str) -> NodeSize:
+        for size in self._driver.list_sizes():
+            if name in {size.id, size.name}:
+                return size
+        raise CloudInvalid(f"{self.name} has no size {name}", hint="check the sizes in the settings")
+
+    def _image(self) -> NodeImage:
+        if self._image_name is not None:
+            return NodeImage(id=self._image_name, name=self._image_name, driver=self._driver)
+        image: NodeImage = self._driver.list_images()[0]
+        return image
+
+    def _handle(self, machine_id: str) -> Node:
+        return Node(machine_id, "", NodeState.UNKNOWN, [], [], self._driver)
+
+    def _tags(self, node: Node) -> Mapping[str, str]:
+        return node.extra.get(self._dialect.kept_tags) or {}
+
+
+@contextmanager
+def _classified(*, changes: bool) -> Iterator[None]:
+    try:
+        yield
+    except CloudError:
+        raise
+    except Exception as error:  # drivers raise whatever their transport raises
+        raise classify(error, changes=changes) from error
+
+
+def _machine(node: Node, tags: Mapping[str, str]) -> Machine:
+    return Machine(
+        id=node.id,
+        node=tags.get(TAG_NODE, node.name),
+        generation=_number(tags.get(TAG_GENERATION, "")),
+        token=tags.get(TAG_TOKEN, ""),
+        state=_state(node),
+        address=next(iter([*node.private_ips, *node.public_ips]), None),
+        created_at=node.created_at,
+    )
+
+
+def _number(text: str) -> int:
+    # A tag that somebody edited must not blind the gateway to a machine that costs money.
+    return int(text) if text.isdecimal() else -1
+
+
+def _state(node: Node) -> MachineState:
+    if node.extra.get("status") == "shutting-down" or node.extra.get("task_state") == "deleting":
+        return MachineState.TERMINATING
+    if node.extra.get("status") == "stopping":
+        return MachineState.STOPPED
+    return _STATES.get(node.state, MachineState.PENDING)
+
+
+_STATES = {
+    NodeState.RUNNING: MachineState.RUNNING,
+    NodeState.REBOOTING: MachineState.RUNNING,
+    NodeState.STOPPED: MachineState.STOPPED,
+    NodeState.STOPPING: MachineState.STOPPED,
+    NodeState.SUSPENDED: MachineState.STOPPED,
+    NodeState.PAUSED: MachineState.STOPPED,
+    NodeState.ERROR: MachineState.ERROR,
+    NodeState.TERMINATED: MachineState.TERMINATING,
+}

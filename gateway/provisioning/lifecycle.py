@@ -1,0 +1,103 @@
+"""The states of an elastic node, the only table of legal moves between them, and how long each may last.
+
+Invariant: a node that may cost money is never in a final state; only a machine confirmed gone brings a node to OFF.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class NodeState(StrEnum):
+    """Where a node is in its life."""
+
+    OFF = "off"
+    """No intent, no machine; Slurm has it powered down."""
+    INTENT = "intent"
+    """Slurm asked for it: a durable row, a generation, a token."""
+    CAPACITY_BLOCKED = "capacity-blocked"
+    """The cloud had no room; its offer is in back-off."""
+    REQUESTED = "requested"
+    """The create call is on its way."""
+    AMBIGUOUS = "ambiguous"
+    """The call's outcome is unknown; it is looked up by token before anything else is tried."""
+    PENDING = "pending"
+    """The cloud gave a machine id."""
+    BOOTING = "booting"
+    """The machine runs; no word from it yet."""
+    BOOTSTRAPPED = "bootstrapped"
+    """It traded its one-time token for its keys."""
+    IDLE = "idle"
+    """Slurm can use it."""
+    BUSY = "busy"
+    """A job is on it."""
+    PREEMPTING = "preempting"
+    """The cloud announced that it takes it back."""
+    DRAINING = "draining"
+    """No new work; what runs, ends."""
+    STAGING_OUT = "staging-out"
+    """Its job ended; outputs are not yet all in the store."""
+    FAILED_BOOT = "failed-boot"
+    """It never became usable."""
+    QUARANTINED = "quarantined"
+    """It has less than its size promised."""
+    TERMINATING = "terminating"
+    """Its end was asked for."""
+    STUCK_TERMINATING = "stuck-terminating"
+    """It does not end; it still counts and somebody is told."""
+
+
+_ENDS = {NodeState.TERMINATING}
+
+MOVES: dict[NodeState, frozenset[NodeState]] = {
+    NodeState.OFF: frozenset({NodeState.INTENT}),
+    NodeState.INTENT: frozenset({NodeState.REQUESTED, NodeState.OFF}),
+    NodeState.REQUESTED: frozenset(
+        {
+            NodeState.PENDING,
+            NodeState.BOOTSTRAPPED,
+            NodeState.AMBIGUOUS,
+            NodeState.CAPACITY_BLOCKED,
+            NodeState.FAILED_BOOT,
+            *_ENDS,
+        }
+    ),
+    NodeState.AMBIGUOUS: frozenset({NodeState.PENDING, NodeState.BOOTSTRAPPED, NodeState.REQUESTED, NodeState.FAILED_BOOT, *_ENDS}),
+    NodeState.CAPACITY_BLOCKED: frozenset({NodeState.REQUESTED, NodeState.FAILED_BOOT, *_ENDS}),
+    # A node may trade its token before the listing has told us that its machine runs.
+    NodeState.PENDING: frozenset({NodeState.BOOTING, NodeState.BOOTSTRAPPED, NodeState.FAILED_BOOT, *_ENDS}),
+    NodeState.BOOTING: frozenset({NodeState.BOOTSTRAPPED, NodeState.FAILED_BOOT, *_ENDS}),
+    NodeState.BOOTSTRAPPED: frozenset(
+        {NodeState.IDLE, NodeState.BUSY, NodeState.QUARANTINED, NodeState.FAILED_BOOT, *_ENDS}
+    ),
+    NodeState.IDLE: frozenset({NodeState.BUSY, NodeState.PREEMPTING, NodeState.DRAINING, NodeState.QUARANTINED, *_ENDS}),
+    NodeState.BUSY: frozenset({NodeState.IDLE, NodeState.PREEMPTING, NodeState.DRAINING, NodeState.STAGING_OUT, *_ENDS}),
+    NodeState.PREEMPTING: frozenset({NodeState.STAGING_OUT, *_ENDS}),
+    NodeState.DRAINING: frozenset({NodeState.STAGING_OUT, *_ENDS}),
+    NodeState.STAGING_OUT: frozenset({NodeState.IDLE, *_ENDS}),
+    NodeState.FAILED_BOOT: frozenset(_ENDS),
+    NodeState.QUARANTINED: frozenset(_ENDS),
+    NodeState.TERMINATING: frozenset({NodeState.STUCK_TERMINATING, NodeState.OFF}),
+    NodeState.STUCK_TERMINATING: frozenset({NodeState.OFF}),
+}
+
+USABLE = frozenset({NodeState.IDLE, NodeState.BUSY})
+"""Slurm can run, or runs, a job on it."""
+
+BEFORE_JOIN = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS, NodeState.PENDING, NodeState.BOOTING})
+"""States in which a node may trade its one-time token; the reply to our create call may still be under way."""
+
+DEADLINE_S: dict[NodeState, int] = {
+    NodeState.REQUESTED: 60,
+    NodeState.AMBIGUOUS: 120,
+    NodeState.PENDING: 300,
+    NodeState.BOOTING: 300,
+    NodeState.BOOTSTRAPPED: 180,
+    NodeState.TERMINATING: 600,
+}
+"""Seconds after which a state that should have been left is acted upon."""
+
+
+def may_move(old: NodeState, new: NodeState) -> bool:
+    """Whether a node may go from ``old`` to ``new``."""
+    return new in MOVES[old]

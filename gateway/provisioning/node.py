@@ -1,0 +1,100 @@
+"""Node: one elastic machine, its order, and NodeProvider, the port to a cloud.
+
+Invariant: a node's order carries a deterministic token; the same order sent twice makes one machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+TAG_CLUSTER = "gw-cluster"
+TAG_NODE = "gw-node"
+TAG_GENERATION = "gw-generation"
+TAG_TOKEN = "gw-intent"  # noqa: S105 - a name of a tag
+
+
+@dataclass(frozen=True)
+class NodeOrder:
+    """What to create. ``token`` = H(cluster, node, generation, offer)."""
+
+    cluster: str
+    node: str
+    generation: int
+    size: str
+    user_data: str
+
+    @property
+    def token(self) -> str:
+        """Idempotency token, 32 hex digits: the same try has the same token, a new try another."""
+        text = "\0".join((self.cluster, self.node, str(self.generation), self.size))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Tags given in the create call itself."""
+        return {
+            TAG_CLUSTER: self.cluster,
+            TAG_NODE: self.node,
+            TAG_GENERATION: str(self.generation),
+            TAG_TOKEN: self.token,
+        }
+
+
+class MachineState(StrEnum):
+    """A machine's state as its cloud tells it; STOPPED still costs money."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    TERMINATING = "terminating"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine of a cloud that carries our tags."""
+
+    id: str
+    node: str
+    generation: int
+    token: str
+    state: MachineState
+    address: str | None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Size:
+    """One size of a cloud. Price in micro-credits for one node for one hour."""
+
+    name: str
+    cores: int
+    memory_mb: int
+    gpus: int
+    price_ucr_per_hour: int
+
+
+class NodeProvider(Protocol):
+    """A cloud. Methods raise the CloudError of their class; they never retry by themselves."""
+
+    name: str
+
+    def sizes(self) -> tuple[Size, ...]:
+        """What can be had."""
+
+    def create(self, order: NodeOrder) -> Machine:
+        """Create the machine, or return the live one that the same token already made."""
+
+    def machines(self, cluster: str) -> tuple[Machine, ...]:
+        """Every live machine tagged with ``cluster``, all pages; destroyed ones are not in it."""
+
+    def destroy(self, machine_id: str) -> None:
+        """End the machine and all that belongs to it; ending one that is gone is no error."""
+
+    def console(self, machine_id: str) -> str:
+        """The end of its console, for a failed boot; "" if the cloud has none."""

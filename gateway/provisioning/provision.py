@@ -1,0 +1,177 @@
+"""Provision: make the nodes that Slurm asks for, end those that it gives back, and keep both true to their records.
+
+Invariant: intent before action. A node's generation and token are stored before the cloud is called, so every call
+can be repeated; a machine is forgotten only when the cloud's listing no longer has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, NotFound
+from gateway.provisioning.fleet import ElasticNode, Fleet
+from gateway.provisioning.lifecycle import NodeState
+from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
+from gateway.provisioning.reconcile import Act, Seen, SlurmStates, Source, Verdict, decide, orphans
+
+FleetWork = Callable[[], AbstractContextManager[Fleet]]
+"""Opens a transaction on the fleet."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """How a new machine becomes this node: the hash that is stored, the user-data that carries the token."""
+
+    token_hash: str
+    user_data: str
+
+
+@dataclass(frozen=True)
+class Provisioner:
+    """Moves nodes along their lifecycle, one step a call. Safe to call from several threads for different nodes."""
+
+    cluster: str
+    fleet: FleetWork
+    provider: NodeProvider
+    invite: Callable[[ElasticNode], Join]
+    """Deterministic for a node's generation, so that a repeated launch invites the same machine."""
+    slurm_down: Callable[[str, str], None]
+    """Tells Slurm that a node (name) is down, and why."""
+    now: Callable[[], datetime]
+
+    def want(self, names: Iterable[str]) -> tuple[str, ...]:
+        """ResumeProgram: note that Slurm wants these nodes; unknown names are left out and returned."""
+        unknown = []
+        with self.fleet() as fleet:
+            for name in names:
+                try:
+                    fleet.note(fleet.get(name), wanted=True)
+                except NotFound:
+                    unknown.append(name)
+        return tuple(unknown)
+
+    def release(self, names: Iterable[str], reason: str) -> None:
+        """SuspendProgram: Slurm is done with these nodes."""
+        with self.fleet() as fleet:
+            for name in names:
+                try:
+                    self._let_go(fleet, fleet.note(fleet.get(name), wanted=False), reason)
+                except NotFound:
+                    continue
+
+    def step(self, node: ElasticNode, machine: Seen, slurm: SlurmStates) -> None:
+        """Do the one thing that is next for ``node``. Another worker's move makes it a no-op."""
+        verdict = decide(node, machine, slurm, self.now())
+        try:
+            self._perform(node, verdict, machine)
+        except Conflict:
+            return
+
+    def reap(self, machines: Collection[Machine], seen_before: Collection[str]) -> frozenset[str]:
+        """End the orphans that were orphans last time too; return the ids of those seen now."""
+        with self.fleet() as fleet:
+            nodes = {node.name: node for node in fleet.all()}
+        found = orphans(machines, nodes)
+        for machine in found:
+            if machine.id in seen_before:
+                self.provider.destroy(machine.id)
+        return frozenset(machine.id for machine in found)
+
+    def _perform(self, node: ElasticNode, verdict: Verdict, machine: Seen) -> None:
+        match verdict.act:
+            case Act.NOTHING:
+                return
+            case Act.MOVE:
+                self._move(node, verdict)
+            case Act.LAUNCH:
+                self._launch(node)
+            case Act.FAIL:
+                self._fail(node, verdict.text)
+            case Act.DESTROY:
+                self._destroy(node, machine, verdict.text)
+
+    def _move(self, node: ElasticNode, verdict: Verdict) -> None:
+        assert verdict.state is not None  # noqa: S101 - a move has a state
+        facts: dict[str, object] = {"reason": verdict.text}
+        if verdict.state is NodeState.INTENT:
+            facts |= {"generation": node.generation + 1, "wanted": False}
+        if verdict.state is NodeState.OFF:
+            facts |= {"machine_id": None, "address": None, "secret": None, "lease_until": None, "join_token_hash": None}
+        with self.fleet() as fleet:
+            fleet.move(node, verdict.state, self.now(), verdict.text, **facts)
+
+    def _launch(self, node: ElasticNode) -> None:
+        join = self.invite(node)
+        if node.state is not NodeState.REQUESTED:
+            with self.fleet() as fleet:
+                text = f"asking {self.provider.name} for size {node.offer}"
+                node = fleet.move(node, NodeState.REQUESTED, self.now(), text, join_token_hash=join.token_hash)
+        try:
+            machine = self.provider.create(order_of(self.cluster, node, join.user_data))
+        except CloudError as error:
+            self._refused(node, error)
+            return
+        with self.fleet() as fleet:
+            facts = {"machine_id": machine.id, "address": machine.address}
+            current = fleet.get(node.name)
+            if current.state is NodeState.REQUESTED:
+                fleet.move(node, NodeState.PENDING, self.now(), f"machine {machine.id} is being made", **facts)
+            elif current.generation == node.generation and current.machine_id is None:
+                fleet.note(current, **facts)  # it joined before the cloud's reply came back
+
+    def _refused(self, node: ElasticNode, error: CloudError) -> None:
+        if not isinstance(error, (Ambiguous, Capacity)) and not error.retryable:
+            self._fail(node, error.detail)
+            return
+        blocked = NodeState.CAPACITY_BLOCKED if isinstance(error, Capacity) else NodeState.AMBIGUOUS
+        with self.fleet() as fleet:
+            fleet.move(node, blocked, self.now(), error.detail, reason=error.detail)
+
+    def _fail(self, node: ElasticNode, reason: str) -> None:
+        console = self.provider.console(node.machine_id) if node.machine_id else ""
+        with self.fleet() as fleet:
+            state = NodeState.TERMINATING if node.state in {NodeState.IDLE, NodeState.BUSY} else NodeState.FAILED_BOOT
+            fleet.move(node, state, self.now(), "\n".join(filter(None, (reason, console[-2000:]))), reason=reason)
+        self.slurm_down(node.name, reason)
+
+    def _destroy(self, node: ElasticNode, machine: Seen, reason: str) -> None:
+        if node.state not in {NodeState.TERMINATING, NodeState.STUCK_TERMINATING}:
+            with self.fleet() as fleet:
+                node = fleet.move(node, NodeState.TERMINATING, self.now(), f"ending its machine: {reason}")
+        # The listing knows a machine whose create call never came back to us.
+        machine_id = machine.id if isinstance(machine, Machine) else node.machine_id
+        if machine_id is not None:
+            self.provider.destroy(machine_id)
+
+    def _let_go(self, fleet: Fleet, node: ElasticNode, reason: str) -> None:
+        if node.state in {NodeState.IDLE, NodeState.BUSY}:
+            fleet.move(node, NodeState.DRAINING, self.now(), reason, reason=reason)
+        elif node.state is NodeState.INTENT:
+            fleet.move(node, NodeState.OFF, self.now(), reason, reason=reason)
+        elif node.state in _LAUNCHED:
+            fleet.move(node, NodeState.TERMINATING, self.now(), reason, reason=reason)
+
+
+_LAUNCHED = frozenset(
+    {
+        NodeState.REQUESTED,
+        NodeState.AMBIGUOUS,
+        NodeState.CAPACITY_BLOCKED,
+        NodeState.PENDING,
+        NodeState.BOOTING,
+        NodeState.BOOTSTRAPPED,
+    }
+)
+
+
+def order_of(cluster: str, node: ElasticNode, user_data: str) -> NodeOrder:
+    """The create call's order for a node's present generation."""
+    return NodeOrder(cluster=cluster, node=node.name, generation=node.generation, size=node.offer, user_data=user_data)
+
+
+def seen(node: ElasticNode, machines: Mapping[tuple[str, int], Machine] | Source) -> Seen:
+    """The machine of a node's present generation in a listing by (node, generation)."""
+    return machines if isinstance(machines, Source) else machines.get((node.name, node.generation))

@@ -1,0 +1,262 @@
+"""The route of a job, stage by stage: what is done at each, and through which port.
+
+    FUNDED ─ inputs ─► STAGED_IN ─ queue ─► QUEUED ─ follow ─► RAN ─ stage out ─► STAGED_OUT ─ settle ─► SETTLED
+
+Before FUNDED a job is only a decision (``gateway.service.submission``): nothing is held, so nothing is left behind
+when it is refused. From FUNDED on, ``step`` moves it, from the submitting request or from a runner alike.
+
+Invariant: a performer acts outside any transaction and may be repeated; ``step`` records its outcome only from the
+stage that it was decided on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from gateway.accounting.ledger import Ledger
+from gateway.accounting.settle import Receipts, bill, issue
+from gateway.accounting.tariff import Tariff
+from gateway.accounting.units import format_credits
+from gateway.engines.engine import Engine
+from gateway.engines.run import Place, Standing, attempts_of, hand_over, standing, submission_of
+from gateway.errors import NotFound, SchedulerRefused
+from gateway.identity.authenticate import NonceStore
+from gateway.identity.evidence import EvidenceStore
+from gateway.identity.key_ring import KeyRing
+from gateway.identity.sessions import SessionStore
+from gateway.identity.users import UserStore
+from gateway.jobs.job import Attempt, Job
+from gateway.jobs.stages import Stage
+from gateway.jobs.store import JobStore
+from gateway.provisioning.fleet import Fleet
+from gateway.provisioning.lifecycle import USABLE, NodeState
+from gateway.slurm.states import reason_sentence
+from gateway.staging import stage_in, stage_out
+from gateway.staging.object_store import ObjectStore
+
+
+class IdempotencyStore(Protocol):
+    """Which job an Idempotency-Key of a user made."""
+
+    def job_of(self, user: str, key: str, request_digest: str) -> str | None:
+        """The job's own id; None for a new key. Raises Conflict when the key came with another request."""
+
+    def keep(self, user: str, key: str, request_digest: str, job: str, now: datetime) -> None:
+        """Keep it. Raises Conflict when another request was first."""
+
+
+class Work(Protocol):
+    """One transaction on everything that is stored."""
+
+    users: UserStore
+    sessions: SessionStore
+    nonces: NonceStore
+    evidence: EvidenceStore
+    idempotency: IdempotencyStore
+    ledger: Ledger
+    receipts: Receipts
+    jobs: JobStore
+    fleet: Fleet
+
+
+Works = Callable[[], AbstractContextManager[Work]]
+"""Opens a transaction; it commits when the block ends without an error."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What a performer may use."""
+
+    works: Works
+    engine: Engine
+    store: ObjectStore
+    tariff: Tariff
+    ring: KeyRing
+    place: Place
+    environment: Mapping[str, str]
+    """Given to every job, besides what is its own."""
+    shared_filesystem: bool
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Done:
+    """The stage is done: what to tell, which facts to record with the move."""
+
+    text: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    stage: Stage | None = None
+    """Where the job goes instead of the next stage of the route."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Not yet: why, as a sentence, and what is known meanwhile."""
+
+    reason: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Outcome = Done | Wait
+
+OUTPUTS_WITHIN = timedelta(minutes=30)
+"""How long a node may take to stage out once its job has ended."""
+
+
+class Hands:
+    """Which jobs or nodes are being worked on in this process, so that two workers never hold the same one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: set[str] = set()
+
+    def take(self, name: str) -> bool:
+        """Take it, unless somebody has it."""
+        with self._lock:
+            free = name not in self._taken
+            self._taken.add(name)
+            return free
+
+    def give_back(self, name: str) -> None:
+        """Let others take it."""
+        with self._lock:
+            self._taken.discard(name)
+
+
+def step(job: Job, ports: Ports) -> Job:
+    """Perform a job's stage once and record the outcome. Raises Conflict when another worker was first."""
+    _, perform, following = ROUTE[job.stage]
+    outcome = perform(job, ports)
+    with ports.works() as work:
+        if isinstance(outcome, Done):
+            return work.jobs.move(job, outcome.stage or following, ports.now(), outcome.text, **outcome.facts)
+        if outcome.reason and outcome.reason != job.reason:
+            work.jobs.tell(job.id, ports.now(), "waiting", outcome.reason)
+        return work.jobs.note(job, reason=outcome.reason, **outcome.facts)
+
+
+def inputs(job: Job, ports: Ports) -> Outcome:
+    """Every input is in the store with its size."""
+    if job.cancel_requested:
+        return _never_ran("cancelled before Slurm had it")
+    wanted = job.request.burst.stage_in
+    stage_in.check(ports.store, wanted)
+    return Done(f"{len(wanted)} inputs are in the store" if wanted else "no inputs to stage in")
+
+
+def queue(job: Job, ports: Ports) -> Outcome:
+    """Slurm has the job; a try whose reply was lost is looked up first."""
+    if job.cancel_requested:
+        return _never_ran("cancelled before Slurm had it")
+    home = f"{ports.place.directory}/{job.id}"
+    own = {
+        "BURST_JOB_ID": job.id,
+        "BURST_OUTPUT": f"{home}/work",
+        "BEARER_TOKEN_FILE": f"{home}/token",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": f"{home}/token",
+        "HOME": f"{home}/home",
+        "TMPDIR": f"{home}/tmp",
+    }
+    submission = submission_of(job, ports.place, {**ports.environment, **own})
+    first_try = ports.now() - job.submitted_at < timedelta(seconds=1)
+    scheduler_id = hand_over(ports.engine, submission, retry=not first_try)
+    return Done(f"Slurm has it as job {scheduler_id}", {"scheduler_id": scheduler_id})
+
+
+def follow(job: Job, ports: Ports) -> Outcome:
+    """Slurm is done with every task."""
+    assert job.scheduler_id is not None  # noqa: S101 - QUEUED jobs have one
+    try:
+        stands = standing(ports.engine.job(job.scheduler_id))
+    except NotFound:
+        return Done("Slurm does not know it any more", {"state": "NODE_FAIL", "ended_at": ports.now()})
+    with ports.works() as work:
+        for attempt in attempts_of(job, stands.tasks):
+            work.jobs.put_attempt(attempt)
+        starting = _starting(work.fleet, stands)
+    if not stands.finished:
+        return Wait(_why(stands, starting), {"state": stands.state})
+    ended = max((task.ended_at for task in stands.tasks if task.ended_at), default=ports.now())
+    code = "" if stands.exit_code is None else f", exit code {stands.exit_code}"
+    facts = {"state": stands.state, "ended_at": ended, "exit_code": stands.exit_code, "reason": ""}
+    return Done(f"ended as {stands.state}{code}", facts)
+
+
+def outputs(job: Job, ports: Ports) -> Outcome:
+    """Every attempt's manifest is written, after all its nodes have reported or are gone."""
+    with ports.works() as work:
+        attempts = [attempt for attempt in work.jobs.attempts(job.id) if attempt.nodes]
+        missing = {node for attempt in attempts for node in _unreported(work, attempt, ports)}
+        parts = {attempt: work.jobs.parts(attempt) for attempt in attempts}
+    if missing and ports.now() - (job.ended_at or ports.now()) < OUTPUTS_WITHIN:
+        return Wait(f"outputs of {', '.join(sorted(missing))} are on their way to the store")
+    files = 0
+    for attempt in attempts:
+        manifest = stage_out.complete(ports.store, attempt, parts[attempt])
+        files += len(manifest.entries)
+        with ports.works() as work:
+            work.jobs.put_attempt(replace(attempt, manifest_sha256=manifest.sha256))
+    return Done(f"{files} files are in the store, with their manifest")
+
+
+def settle(job: Job, ports: Ports) -> Outcome:
+    """The hold became one receipt and a refund."""
+    ended = job.ended_at or job.submitted_at
+    with ports.works() as work:
+        billed = bill(job, work.jobs.attempts(job.id), ports.tariff, ended)
+        work.ledger.settle(job.id, billed.charged_ucr, "job ended", ports.now())
+        try:
+            receipt = work.receipts.of(job.id)
+        except NotFound:
+            receipt = issue(job, billed, work.receipts.next_number(), ports.ring, ports.now())
+            work.receipts.keep(receipt)
+    charged, refunded = format_credits(receipt.charged_ucr), format_credits(receipt.refunded_ucr)
+    return Done(f"charged {charged}, gave back {refunded}; receipt {receipt.number}")
+
+
+ROUTE: Mapping[Stage, tuple[str, Callable[[Job, Ports], Outcome], Stage]] = {
+    Stage.FUNDED: ("inputs are in the store", inputs, Stage.STAGED_IN),
+    Stage.STAGED_IN: ("Slurm takes it", queue, Stage.QUEUED),
+    Stage.QUEUED: ("Slurm runs it", follow, Stage.RAN),
+    Stage.RAN: ("outputs reach the store", outputs, Stage.STAGED_OUT),
+    Stage.STAGED_OUT: ("hold becomes receipt", settle, Stage.SETTLED),
+}
+"""Stage → what happens there, who performs it, where it leads."""
+
+
+def refuse(job: Job, ports: Ports, error: SchedulerRefused) -> Job:
+    """Slurm refused the job: it ran nothing, and goes on to settle at zero."""
+    with ports.works() as work:
+        facts = {"state": "FAILED", "reason": error.detail, "ended_at": ports.now()}
+        return work.jobs.move(job, Stage.RAN, ports.now(), f"Slurm refused it: {error.detail}", **facts)
+
+
+def _never_ran(text: str) -> Done:
+    return Done(text, {"state": "CANCELLED", "reason": text}, Stage.RAN)
+
+
+def _starting(fleet: Fleet, stands: Standing) -> tuple[str, ...]:
+    return tuple(f"{name} is {fleet.get(name).state}" for name in stands.waiting_for)
+
+
+def _why(stands: Standing, starting: tuple[str, ...]) -> str:
+    if starting:
+        return f"its nodes are being made: {', '.join(starting)}"
+    return reason_sentence(stands.reason) if stands.state == "PENDING" else ""
+
+
+def _unreported(work: Work, attempt: Attempt, ports: Ports) -> set[str]:
+    expected = attempt.nodes[:1] if ports.shared_filesystem else attempt.nodes
+    return {node for node in set(expected) - {part.node for part in work.jobs.parts(attempt)} if _lives(work, node)}
+
+
+def _lives(work: Work, name: str) -> bool:
+    try:
+        return work.fleet.get(name).state in USABLE | {NodeState.DRAINING, NodeState.STAGING_OUT}
+    except NotFound:
+        return False

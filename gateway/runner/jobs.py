@@ -1,0 +1,112 @@
+"""JobRunner: takes every job that is not at its end one step further, as soon as it can go.
+
+Invariant: one job is in one worker's hand at a time, the submitting request's included.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from gateway.errors import BurstError, Conflict, SchedulerRefused
+from gateway.jobs.job import Job
+from gateway.jobs.stages import ROUTE_ORDER, Stage
+from gateway.route import ROUTE, Hands, Ports, refuse, step
+
+log = structlog.get_logger(__name__)
+
+_BUSY_TICK_S = 0.25
+_QUIET_TICK_S = 5.0
+
+_SUBMITTING_FOR = timedelta(seconds=30)
+"""So long a job that Slurm does not have yet belongs to the request that submits it."""
+
+_NOT_WITH_SLURM = frozenset({Stage.FUNDED, Stage.STAGED_IN})
+
+
+@dataclass
+class JobRunner:
+    """One thread that looks, and a pool that acts."""
+
+    ports: Ports
+    hands: Hands
+    workers: int = 8
+
+    def __post_init__(self) -> None:
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="job")
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._first = True
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the steps that are under way."""
+        self._stop.set()
+        self.wake()
+        self._thread.join()
+        self._pool.shutdown(wait=True)
+
+    def wake(self) -> None:
+        """Look now: something happened."""
+        self._wake.set()
+
+    def tick(self) -> bool:
+        """Look once; whether any job is on its way."""
+        with self.ports.works() as work:
+            jobs = [job for job in work.jobs.at(list(ROUTE)) if self._ours(job)]
+        # After a restart nobody is submitting: what an earlier process left is taken up at once.
+        self._first = False
+        for job in jobs:
+            if self.hands.take(job.id):
+                self._pool.submit(self._go, job)
+        return bool(jobs)
+
+    def _ours(self, job: Job) -> bool:
+        if job.stage not in _NOT_WITH_SLURM or self._first or job.cancel_requested:
+            return True
+        return self.ports.now() - job.submitted_at > _SUBMITTING_FOR
+
+    def _go(self, job: Job) -> None:
+        try:
+            self._try(f"take job {job.id} on from {job.stage}", lambda: self._advance(job))
+        finally:
+            self.hands.give_back(job.id)
+
+    def _advance(self, job: Job) -> None:
+        with self.ports.works() as work:
+            job = work.jobs.get(job.id)
+        while job.stage in ROUTE:
+            before = job.stage
+            try:
+                job = step(job, self.ports)
+            except SchedulerRefused as error:
+                job = refuse(job, self.ports, error)
+            except Conflict:
+                return
+            if ROUTE_ORDER.index(job.stage) == ROUTE_ORDER.index(before):
+                return
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            busy = self._try("look at the jobs", self.tick)
+            self._wake.wait(_BUSY_TICK_S if busy else _QUIET_TICK_S)
+            self._wake.clear()
+
+    def _try(self, what: str, action: Callable[[], bool | None]) -> bool:
+        # The edge of a thread: an error is told and the next tick tries again.
+        try:
+            return bool(action())
+        except BurstError as error:
+            log.warning("could not", what=what, error=error.detail)
+        except Exception:
+            log.exception("could not", what=what)
+        return True

@@ -1,0 +1,111 @@
+"""Site: where slurmctld's own programs reach the gateway, a spool folder and a Unix socket beside it.
+
+Invariant: a request is removed from the spool only after the database has it. The socket only wakes and waits:
+losing it loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.slurm.hostlists import expand
+
+WAIT_SLICE_S = 1.0
+"""A waiting program is looked at this often, so that one that went away is forgotten."""
+
+
+@dataclass(frozen=True)
+class SpooledRequest:
+    """One call of ResumeProgram, SuspendProgram or ResumeFailProgram."""
+
+    program: str
+    nodes: tuple[str, ...]
+    path: Path
+
+    def done(self) -> None:
+        """Forget it: its effect is stored."""
+        self.path.unlink(missing_ok=True)
+
+
+def spooled(folder: Path) -> Iterator[SpooledRequest]:
+    """The requests that wait in the spool, in the order they came; an unreadable one is set aside."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            document = json.loads(path.read_text())
+            yield SpooledRequest(document["program"], tuple(expand(document["nodes"])), path)
+        except (ValueError, KeyError, TypeError):
+            path.rename(path.with_suffix(".unreadable"))
+
+
+class NodesReady:
+    """Lets the PrologSlurmctld of a job wait, without polling, until all its nodes are usable."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._usable: frozenset[str] = frozenset()
+
+    def publish(self, usable: frozenset[str]) -> None:
+        """Tell the waiting what is usable now."""
+        with self._changed:
+            if usable != self._usable:
+                self._usable = usable
+                self._changed.notify_all()
+
+    def wait(self, nodes: frozenset[str], timeout_s: float) -> bool:
+        """Whether all of ``nodes`` became usable within ``timeout_s`` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: nodes <= self._usable, timeout_s)
+
+
+class SiteServer(socketserver.ThreadingUnixStreamServer):
+    """Answers on the socket: one JSON line in, for a wait one JSON line out.
+
+    The socket's folder is closed to other users; that is what proves the caller (unix(7), "Pathname socket
+    ownership and permissions").
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, path: Path, ready: NodesReady, wake: Callable[[], None]) -> None:
+        path.unlink(missing_ok=True)
+        self.ready = ready
+        self.wake = wake
+        super().__init__(str(path), _Line)
+        path.chmod(0o600)
+
+
+class _Line(socketserver.StreamRequestHandler):
+    server: SiteServer
+
+    def handle(self) -> None:
+        try:
+            request = json.loads(self.rfile.readline(65536) or b"{}")
+        except ValueError:
+            return
+        self.server.wake()
+        if isinstance(request, dict) and request.get("program") == "wait":
+            self._wait(request)
+
+    def _wait(self, request: dict[str, Any]) -> None:
+        nodes = frozenset(expand(str(request.get("nodes", ""))))
+        self.connection.setblocking(False)
+        while not self.server.ready.wait(nodes, WAIT_SLICE_S):
+            if self._hung_up():
+                return
+        self.connection.setblocking(True)
+        self.wfile.write(b'{"ready": true}\n')
+
+    def _hung_up(self) -> bool:
+        try:
+            return self.connection.recv(1) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True

@@ -1,0 +1,1 @@
+"""What the doors ask of the gateway: people, jobs, money and nodes."""

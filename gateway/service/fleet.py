@@ -1,0 +1,54 @@
+"""FleetService: nodes and offers as people see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway import wire
+from gateway.identity.authenticate import Caller
+from gateway.identity.authorise import Action, authorise, demand
+from gateway.placement.offers import Offer
+from gateway.provisioning.fleet import ElasticNode, Fleet
+from gateway.provisioning.lifecycle import NodeState
+from gateway.route import Works
+
+
+@dataclass(frozen=True)
+class FleetService:
+    """The fleet, read only."""
+
+    works: Works
+    known_offers: tuple[Offer, ...]
+
+    def views(self, caller: Caller) -> list[wire.NodeView]:
+        """Every node that has, or is about to have, a machine."""
+        demand(authorise(caller.user, Action.SEE_NODES))
+        with self.works() as work:
+            return [_view(work.fleet, node) for node in work.fleet.all() if _exists(node)]
+
+    def offers(self, caller: Caller) -> list[wire.OfferView]:
+        """What can be had, and how much of it is in use."""
+        demand(authorise(caller.user, Action.SEE_OFFERS))
+        with self.works() as work:
+            used = [node.offer for node in work.fleet.all() if _exists(node)]
+        return [wire.OfferView(**vars(offer), in_use=used.count(offer.name)) for offer in self.known_offers]
+
+
+def _exists(node: ElasticNode) -> bool:
+    return node.state is not NodeState.OFF
+
+
+def _view(fleet: Fleet, node: ElasticNode) -> wire.NodeView:
+    return wire.NodeView(
+        name=node.name,
+        generation=node.generation,
+        state=node.state,
+        offer=node.offer,
+        machine=node.machine_id,
+        address=node.address,
+        job=node.job,
+        reason=node.reason,
+        since=node.since,
+        lease_until=node.lease_until,
+        timeline=tuple(wire.EventView(**vars(event)) for event in fleet.timeline(node.name)),
+    )

@@ -1,0 +1,40 @@
+"""Gateway: the one object that the doors talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.errors import BurstError
+from gateway.service.fleet import FleetService
+from gateway.service.jobs import JobService
+from gateway.service.money import MoneyService
+from gateway.service.nodes import NodeService
+from gateway.service.people import PeopleService
+from gateway.service.submission import SubmissionService
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Its services, the node agent's text, and what must answer for it to be ready."""
+
+    people: PeopleService
+    submission: SubmissionService
+    jobs: JobService
+    money: MoneyService
+    nodes: NodeService
+    fleet: FleetService
+    agent: str
+    probes: dict[str, Callable[[], object]]
+
+    def checks(self) -> dict[str, str]:
+        """Each thing that the gateway depends on: "ok", or what is wrong."""
+        return {name: _probe(probe) for name, probe in self.probes.items()}
+
+
+def _probe(probe: Callable[[], object]) -> str:
+    try:
+        probe()
+    except BurstError as error:
+        return error.detail
+    return "ok"

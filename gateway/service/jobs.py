@@ -1,0 +1,160 @@
+"""JobService: jobs as their owners see them, cancel, outputs and receipts.
+
+Invariant: a job of somebody else is not found, so that its existence is not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway import wire
+from gateway.errors import NotFound
+from gateway.identity.authenticate import Caller
+from gateway.identity.authorise import Action, Allowed, authorise
+from gateway.identity.users import Role
+from gateway.jobs.job import NO_TASK, Attempt, Job
+from gateway.jobs.stages import FINAL, Stage
+from gateway.route import Ports, Work
+from gateway.staging import stage_in, stage_out
+
+URL_LIFETIME_S = 3600
+
+
+@dataclass(frozen=True)
+class JobService:
+    """Everything about jobs but their submission."""
+
+    ports: Ports
+
+    def upload(self, caller: Caller, request: wire.UploadRequest) -> wire.Upload:
+        """Where an input goes; no URL when the store has it."""
+        return stage_in.upload(self.ports.store, caller.user.name, request)
+
+    def find(self, caller: Caller, name: str) -> Job:
+        """By Slurm's id ("12", "12_3") or by its own. Raises NotFound."""
+        with self.ports.works() as work:
+            job = _find(work, name)
+        if not isinstance(authorise(caller.user, Action.SEE_JOB, owner=job.user), Allowed):
+            raise NotFound(f"There is no job {name}.", hint="`burst jobs` lists yours")
+        return job
+
+    def page(self, caller: Caller, cursor: str | None, limit: int, state: str | None) -> wire.JobPage:
+        """Newest first; an admin sees everybody's."""
+        owner = None if caller.user.role is Role.ADMIN else caller.user.name
+        with self.ports.works() as work:
+            jobs = work.jobs.page(owner, cursor, limit, state)
+        more = jobs[-1].id if len(jobs) == limit else None
+        return wire.JobPage(jobs=tuple(self.view(job) for job in jobs), next=more)
+
+    def view(self, job: Job, *, whole: bool = False) -> wire.JobView:
+        """A job for its owner; ``whole`` with its attempts and timeline."""
+        with self.ports.works() as work:
+            attempts = work.jobs.attempts(job.id) if whole else ()
+            timeline = work.jobs.timeline(job.id) if whole else ()
+        return wire.JobView(
+            id=job.scheduler_id,
+            burst_id=job.id,
+            name=job.request.name,
+            user=job.user,
+            account=job.account,
+            offer=job.offer,
+            stage=job.stage,
+            state=job.state,
+            reason=job.reason,
+            exit_code=job.exit_code,
+            hold_ucr=job.hold_ucr,
+            submitted_at=job.submitted_at,
+            ended_at=job.ended_at,
+            finished=job.stage in FINAL,
+            attempts=tuple(_attempt_view(attempt) for attempt in attempts),
+            timeline=tuple(wire.EventView(**vars(event)) for event in timeline),
+        )
+
+    def cancel(self, caller: Caller, name: str) -> Job:
+        """End a job, wherever it is on its route. Raises NotFound."""
+        job = self.find(caller, name)
+        if job.stage in FINAL:
+            return job
+        with self.ports.works() as work:
+            work.evidence.keep(caller.evidence)
+            job = work.jobs.note(job, cancel_requested=True)
+            work.jobs.tell(job.id, self.ports.now(), "cancel", f"{caller.user.name} cancelled it")
+        if job.stage is Stage.QUEUED and job.scheduler_id is not None:
+            self.ports.engine.cancel(job.scheduler_id)
+        return job
+
+    def outputs(self, caller: Caller, name: str) -> wire.Outputs:
+        """The files of each task's latest attempt. Raises NotFound while there are none yet."""
+        job = self._staged_out(caller, name)
+        return wire.Outputs(job=job.scheduler_id or 0, files=tuple(self._files(job)))
+
+    def logs(self, caller: Caller, name: str, stream: str) -> str:
+        """What the job printed; of an array, task after task. Raises NotFound before its outputs are in the store."""
+        job = self._staged_out(caller, name)
+        with self.ports.works() as work:
+            attempts = work.jobs.latest_attempts(job.id)
+        texts = (self._log(job, attempt, stream) for attempt in attempts)
+        return "".join(texts)
+
+    def receipt(self, caller: Caller, name: str) -> wire.Receipt:
+        """The bill. Raises NotFound before it is settled."""
+        job = self.find(caller, name)
+        with self.ports.works() as work:
+            try:
+                receipt = work.receipts.of(job.id)
+            except NotFound as error:
+                hint = "the receipt comes when the job has ended and its outputs are in the store"
+                raise NotFound(f"Job {name} has no receipt yet: it is {job.stage}.", hint=hint) from error
+        facts = {**vars(receipt), "lines": tuple(wire.QuoteLine(**vars(line)) for line in receipt.lines)}
+        return wire.Receipt.model_validate({**facts, "job": job.scheduler_id, "burst_id": job.id})
+
+    def _staged_out(self, caller: Caller, name: str) -> Job:
+        job = self.find(caller, name)
+        if job.stage not in {Stage.STAGED_OUT, Stage.SETTLED}:
+            hint = f"`burst job {name}` shows where it is"
+            raise NotFound(f"The outputs of job {name} are not in the store yet: it is {job.stage}.", hint=hint)
+        return job
+
+    def _files(self, job: Job) -> Iterator[wire.OutputFile]:
+        with self.ports.works() as work:
+            merged = [
+                (attempt, stage_out.merged(attempt, work.jobs.parts(attempt)))
+                for attempt in work.jobs.latest_attempts(job.id)
+            ]
+        for attempt, manifest in merged:
+            for entry in manifest.entries:
+                yield wire.OutputFile(
+                    path=entry.path,
+                    size=entry.size,
+                    sha256=entry.sha256,
+                    task=None if attempt.task == NO_TASK else attempt.task,
+                    url=self.ports.store.presign_get(attempt.prefix + entry.key, URL_LIFETIME_S, "user"),
+                )
+
+    def _log(self, job: Job, attempt: Attempt, stream: str) -> str:
+        path = self.ports.engine.output(attempt.scheduler_id)[0 if stream == "stdout" else 1]
+        relative = path.removeprefix(f"{self.ports.place.directory}/{job.id}/work/")
+        with self.ports.works() as work:
+            manifest = stage_out.merged(attempt, work.jobs.parts(attempt))
+        keys = [attempt.prefix + entry.key for entry in manifest.entries if entry.path == relative]
+        return self.ports.store.get_bytes(keys[0]).decode(errors="replace") if keys else ""
+
+
+def _find(work: Work, name: str) -> Job:
+    base = name.split("_")[0]
+    return work.jobs.by_scheduler_id(int(base)) if base.isdecimal() and len(base) < 12 else work.jobs.get(name)  # noqa: PLR2004
+
+
+def _attempt_view(attempt: Attempt) -> wire.AttemptView:
+    return wire.AttemptView(
+        task=None if attempt.task == NO_TASK else attempt.task,
+        number=attempt.number,
+        scheduler_id=attempt.scheduler_id,
+        state=attempt.state,
+        nodes=attempt.nodes,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        exit_code=attempt.exit_code,
+        staged_out=attempt.manifest_sha256 is not None,
+    )

@@ -1,0 +1,192 @@
+"""NodeService: what a node may ask: to join, to keep its lease, and to stage a job's inputs and outputs.
+
+Invariant: a node speaks only for itself and for jobs that Slurm placed on it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from gateway import wire
+from gateway.engines.engine import Engine, SchedulerJob
+from gateway.engines.run import task_of
+from gateway.errors import BadSignature, NotFound, Refused, SignatureReplayed
+from gateway.identity.credentials import Credentials, JobGrant
+from gateway.identity.join import join_digest
+from gateway.identity.keys import make_secret
+from gateway.jobs.job import Attempt, Job, StageIn
+from gateway.jobs.store import Part
+from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.lifecycle import BEFORE_JOIN, NodeState
+from gateway.route import Work, Works
+from gateway.slurm.dependencies import named
+from gateway.staging import stage_in, stage_out
+from gateway.staging.object_store import ObjectStore
+
+LEASE_S = 900
+"""How long a node may live without a word from the gateway."""
+
+CREDENTIAL_GRACE = timedelta(hours=1)
+"""A job's credential outlives its time limit by this much, for staging out; it is revoked as soon as that is done."""
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What every node of this gateway is told."""
+
+    audience: str
+    slurm_conf_server: str
+    munge_key: Path
+    shared_filesystem: bool
+    job_directory: str
+    job_user: str
+
+
+@dataclass(frozen=True)
+class NodeService:
+    """Requests of nodes."""
+
+    works: Works
+    engine: Engine
+    store: ObjectStore
+    credentials: Credentials
+    facts: NodeFacts
+    wake_jobs: Callable[[], None]
+    wake_nodes: Callable[[], None]
+    now: Callable[[], datetime]
+
+    def join(self, request: wire.JoinRequest, address: str | None) -> wire.JoinReply:
+        """Trade a one-time token. Raises BadSignature, SignatureReplayed."""
+        secret, now = make_secret(), self.now()
+        with self.works() as work:
+            node = _invited(work.fleet.get(request.node), request.token)
+            node = work.fleet.move(
+                node,
+                NodeState.BOOTSTRAPPED,
+                now,
+                "traded its one-time token for its keys",
+                secret=secret,
+                join_token_hash=None,
+                lease_until=now + timedelta(seconds=LEASE_S),
+                address=node.address or address,
+            )
+        self.wake_nodes()
+        return wire.JoinReply(
+            node=node.name,
+            generation=node.generation,
+            secret=secret,
+            audience=self.facts.audience,
+            slurm_conf_server=self.facts.slurm_conf_server,
+            munge_key=b64encode(self.facts.munge_key.read_bytes()).decode(),
+            lease_seconds=LEASE_S,
+            shared_filesystem=self.facts.shared_filesystem,
+            job_directory=self.facts.job_directory,
+        )
+
+    def lease(self, node: ElasticNode) -> dict[str, object]:
+        """Renew a node's lease; a node that is being ended is told to drain."""
+        ending = {NodeState.TERMINATING, NodeState.STUCK_TERMINATING, NodeState.FAILED_BOOT}
+        with self.works() as work:
+            node = work.fleet.get(node.name)
+            if node.state not in ending:
+                work.fleet.note(node, lease_until=self.now() + timedelta(seconds=LEASE_S))
+        return {"lease_seconds": LEASE_S, "drain": node.state in ending}
+
+    def prolog(self, node: ElasticNode, request: wire.PrologRequest) -> wire.PrologReply:
+        """What to do before a job starts. Raises Refused for a job that is not on this node."""
+        task = self._placed(node, request.scheduler_id)
+        with self.works() as work:
+            job = work.jobs.get(task.token)
+            attempt = self._begin(work, job, task)
+            work.jobs.note(job, state="RUNNING", reason="")
+            work.jobs.tell(job.id, self.now(), "running", f"runs on {', '.join(task.nodes)}")
+            inputs = (*job.request.burst.stage_in, *_of_dependencies(work, job))
+        return wire.PrologReply(
+            burst_id=job.id,
+            attempt=attempt.label,
+            directory=f"{self.facts.job_directory}/{job.id}",
+            user=self.facts.job_user,
+            leader=node.name == task.nodes[0],
+            inputs=stage_in.for_attempt(self.store, inputs),
+            stage_out=job.request.burst.stage_out,
+            credential=self._credential(job, attempt, node),
+            environment={},
+        )
+
+    def prolog_failed(self, node: ElasticNode, request: wire.PrologFailedRequest) -> None:
+        """The job's inputs cannot be had on this node: the job ends, the node stays in service."""
+        task = self._placed(node, request.scheduler_id)
+        with self.works() as work:
+            work.jobs.tell(task.token, self.now(), "stage-in", f"{node.name} could not stage in: {request.error}")
+        self.engine.cancel(task.array_job_id or task.id, task.array_task_id)
+
+    def presign(self, grant: JobGrant, request: wire.PresignRequest) -> wire.PresignReply:
+        """Where a job puts its outputs. Raises Refused for a path outside the job's prefix."""
+        return wire.PresignReply(urls=stage_out.presign(self.store, grant, request.paths))
+
+    def epilog(self, node: ElasticNode, request: wire.EpilogRequest) -> None:
+        """A node's part of an attempt's outputs is in the store; from now on its credential for the job is void."""
+        with self.works() as work:
+            attempt = work.jobs.attempt_on(request.scheduler_id)
+        if node.name not in attempt.nodes or request.attempt != attempt.label:
+            raise Refused(f"Job {request.scheduler_id} did not run as {request.attempt} on {node.name}.")
+        stage_out.accept(self.store, attempt, node.name, request.files)
+        files = tuple(file.model_dump() for file in request.files)
+        with self.works() as work:
+            work.jobs.add_part(attempt, Part(node.name, files, request.errors), self.now())
+            text = f"{node.name} put {len(files)} files into the store"
+            work.jobs.tell(attempt.job, self.now(), "staging-out", "; ".join((text, *request.errors)))
+        self.wake_jobs()
+
+    def _placed(self, node: ElasticNode, scheduler_id: int) -> SchedulerJob:
+        tasks = [task for task in self.engine.job(scheduler_id) if task.id == scheduler_id]
+        if not tasks or node.name not in tasks[0].nodes:
+            raise Refused(f"Slurm did not place job {scheduler_id} on {node.name}.")
+        return tasks[0]
+
+    def _begin(self, work: Work, job: Job, task: SchedulerJob) -> Attempt:
+        number, nodes, now = task.restarts, task.nodes, self.now()
+        for earlier in work.jobs.attempts(job.id):
+            if earlier.task == task_of(task) and earlier.number == number and earlier.started_at:
+                return earlier
+            if earlier.task == task_of(task) and earlier.number < number and earlier.ended_at is None:
+                work.jobs.put_attempt(replace(earlier, ended_at=now, state="REQUEUED"))
+        attempt = Attempt(job.id, task_of(task), number, task.id, "RUNNING", nodes, started_at=now)
+        work.jobs.put_attempt(attempt)
+        return attempt
+
+    def _credential(self, job: Job, attempt: Attempt, node: ElasticNode) -> str:
+        now = self.now()
+        expires = now + timedelta(seconds=job.request.resources.time_limit_s) + CREDENTIAL_GRACE
+        return self.credentials.mint(job, attempt, node.name, now, expires)
+
+
+def _invited(node: ElasticNode, token: str) -> ElasticNode:
+    if node.state not in BEFORE_JOIN or node.join_token_hash is None:
+        raise SignatureReplayed(f"Node {node.name} is not expected, or has joined already.")
+    if not hmac.compare_digest(join_digest(token), node.join_token_hash):
+        raise BadSignature(f"That is not the join token of node {node.name}.")
+    return node
+
+
+def _of_dependencies(work: Work, job: Job) -> Iterator[StageIn]:
+    """Outputs of the jobs that this one depends on, where a shared folder would have shown them."""
+    for scheduler_id in named(job.request.options.get("dependency", "")):
+        try:
+            earlier = work.jobs.by_scheduler_id(scheduler_id)
+        except NotFound:
+            continue
+        if earlier.user == job.user and earlier.request.submit_directory == job.request.submit_directory:
+            yield from _outputs(work, earlier)
+
+
+def _outputs(work: Work, job: Job) -> Iterator[StageIn]:
+    for attempt in work.jobs.latest_attempts(job.id):
+        for entry in stage_out.merged(attempt, work.jobs.parts(attempt)).entries:
+            key = attempt.prefix + entry.key
+            yield StageIn(f"job {job.scheduler_id}", entry.path, key=key, size=entry.size, sha256=entry.sha256)

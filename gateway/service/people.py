@@ -1,0 +1,110 @@
+"""PeopleService: who is asking, their sessions, and the first users of a new gateway.
+
+Invariant: a request is believed only after its signature, its session and, if it changes anything, its nonce held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gateway import wire
+from gateway.accounting.ledger import AccountKind
+from gateway.errors import NotFound
+from gateway.identity.authenticate import Caller, Request, Verifier, bearer_of
+from gateway.identity.credentials import Credentials, JobGrant
+from gateway.identity.key_ring import KeyRing
+from gateway.identity.passwords import hash_password
+from gateway.identity.sessions import certificate, login
+from gateway.identity.users import Role, User
+from gateway.provisioning.fleet import ElasticNode
+from gateway.route import Work, Works
+
+
+@dataclass(frozen=True)
+class PeopleService:
+    """Identity, as the doors need it. ``issuer`` is the gateway's URL."""
+
+    works: Works
+    ring: KeyRing
+    verifier: Verifier
+    credentials: Credentials
+    issuer: str
+    session_lifetime: timedelta
+    now: Callable[[], datetime]
+
+    @property
+    def audience(self) -> str:
+        """The gateway's name in every signature."""
+        return self.verifier.audience
+
+    def log_in(self, request: wire.LoginRequest) -> wire.Session:
+        """Certify a client's key for some hours. Raises NotAllowed."""
+        with self.works() as work:
+            session, user = login(
+                work.users,
+                work.sessions,
+                name=request.user,
+                password=request.password,
+                public_key=request.public_key,
+                now=self.now(),
+                lifetime=self.session_lifetime,
+            )
+        return wire.Session(
+            id=session.id,
+            user=user.name,
+            audience=self.audience,
+            expires_at=session.expires_at,
+            certificate=certificate(session, user, self.ring, self.issuer, self.audience),
+        )
+
+    def log_out(self, caller: Caller) -> None:
+        """End the session that signed."""
+        with self.works() as work:
+            work.sessions.revoke(caller.session.id, self.now())
+
+    def user(self, request: Request) -> Caller:
+        """The user who signed a request. Raises NotAllowed."""
+        with self.works() as work:
+            return self.verifier.user(request, work.sessions, work.users, work.nonces, self.now())
+
+    def node(self, request: Request) -> ElasticNode:
+        """The node that signed a request. Raises NotAllowed."""
+        with self.works() as work:
+            name = self.verifier.node(request, lambda name: _secret(work, name), work.nonces, self.now())
+            return work.fleet.get(name)
+
+    def job(self, authorization: str | None) -> JobGrant:
+        """What the credential of a running job allows, once its node has not yet reported the job's end.
+
+        Raises NotAllowed.
+        """
+        with self.works() as work:
+            return self.credentials.verify(
+                bearer_of(authorization),
+                self.now(),
+                lambda grant: work.jobs.reported(grant.job, grant.attempt, grant.node),
+            )
+
+    def add_user(self, name: str, role: Role, password: str, credits_ucr: int = 0) -> bool:
+        """Add a user with an account of the same name; False when the name is known already."""
+        digest = hash_password(password)
+        with self.works() as work:
+            try:
+                work.users.get(name)
+            except NotFound:
+                work.ledger.open_account(name, AccountKind.USER)
+                work.users.add(User(name, role, account=name), digest, self.now())
+                if credits_ucr:
+                    work.ledger.deposit(name, credits_ucr, "opening credit", self.now())
+                return True
+        return False
+
+
+def _secret(work: Work, name: str) -> tuple[int, str | None]:
+    try:
+        node = work.fleet.get(name)
+    except NotFound:
+        return 0, None
+    return node.generation, node.secret

@@ -1,0 +1,163 @@
+"""SubmissionService: from a script to a funded job that Slurm has.
+
+Invariant: everything that can refuse a job is asked before anything is created; what is created (evidence, hold, job)
+is created in one transaction; only then is Slurm called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from gateway import wire
+from gateway.accounting import cheque
+from gateway.accounting.quote import Quote, quote
+from gateway.accounting.units import format_credits
+from gateway.errors import Conflict, SchedulerRefused, SchedulerUnavailable
+from gateway.identity.authenticate import Caller
+from gateway.identity.authorise import Action, authorise, demand
+from gateway.intake.submit import read
+from gateway.jobs.job import Job, JobRequest
+from gateway.jobs.stages import Stage
+from gateway.placement.offers import Offer
+from gateway.placement.place import Placement, place
+from gateway.route import Hands, Ports, Work, refuse, step
+from gateway.staging import stage_in
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time limits of jobs, in seconds."""
+
+    default_time_s: int
+    max_time_s: int
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """A job that may run: nothing of it is stored yet."""
+
+    request: JobRequest
+    account: str
+    placement: Placement
+    quote: Quote
+
+
+@dataclass(frozen=True)
+class SubmissionService:
+    """Quotes and submits."""
+
+    ports: Ports
+    offers: tuple[Offer, ...]
+    limits: Limits
+    hands: Hands
+    wake_jobs: Callable[[], None]
+
+    def quote(self, caller: Caller, request: wire.SubmitRequest) -> wire.Quote:
+        """The most that a job would cost. Raises what ``submit`` raises, but for lack of funds."""
+        decision = self._decide(caller, request)
+        with self.ports.works() as work:
+            balance = work.ledger.balance(decision.account)
+        return wire.Quote(
+            offer=decision.quote.offer,
+            lines=tuple(wire.QuoteLine(**vars(line)) for line in decision.quote.lines),
+            total_ucr=decision.quote.total_ucr,
+            balance_ucr=balance.available_ucr,
+            account=decision.account,
+        )
+
+    def submit(self, caller: Caller, request: wire.SubmitRequest, key: str | None) -> Job:
+        """A job that Slurm has.
+
+        Raises InvalidRequest, NotAllowed, InsufficientFunds, SchedulerRefused; on SchedulerUnavailable the job is
+        kept and handed over later, so the same key must be used to ask again.
+        """
+        digest = hashlib.sha256(caller.evidence.body).hexdigest()
+        if key is not None and (known := self._known(caller, key, digest)) is not None:
+            return known
+        decision = self._decide(caller, request)
+        stage_in.check(self.ports.store, decision.request.burst.stage_in)
+        job = self._job(caller, decision)
+        self.hands.take(job.id)
+        try:
+            return self._accept(caller, job, decision, key, digest)
+        finally:
+            self.hands.give_back(job.id)
+            self.wake_jobs()
+
+    def _accept(self, caller: Caller, job: Job, decision: _Decision, key: str | None, digest: str) -> Job:
+        try:
+            with self.ports.works() as work:
+                self._fund(work, caller, job, decision)
+                if key is not None:
+                    work.idempotency.keep(caller.user.name, key, digest, job.id, self.ports.now())
+        except Conflict:
+            if key is not None and (known := self._known(caller, key, digest)) is not None:
+                return known
+            raise
+        return self._hand_over(job)
+
+    def _hand_over(self, job: Job) -> Job:
+        try:
+            while job.stage is not Stage.QUEUED:
+                job = step(job, self.ports)
+        except SchedulerRefused as error:
+            refuse(job, self.ports, error)
+            raise
+        except SchedulerUnavailable as error:
+            hint = "the job is kept and goes to Slurm when it answers; ask again with the same Idempotency-Key"
+            raise SchedulerUnavailable(error.detail, hint=hint) from error
+        return job
+
+    def _known(self, caller: Caller, key: str, digest: str) -> Job | None:
+        with self.ports.works() as work:
+            job_id = work.idempotency.job_of(caller.user.name, key, digest)
+            return work.jobs.get(job_id) if job_id is not None else None
+
+    def _decide(self, caller: Caller, request: wire.SubmitRequest) -> _Decision:
+        demand(authorise(caller.user, Action.SUBMIT))
+        parsed = read(
+            request, default_time_limit_s=self.limits.default_time_s, max_time_limit_s=self.limits.max_time_s
+        )
+        account = parsed.burst.account_to or caller.user.account
+        demand(authorise(caller.user, Action.SPEND, account=account))
+        placement = place(parsed.resources, self.offers)
+        priced = quote(parsed.resources, placement.offer.name, placement.nodes, self.ports.tariff)
+        cheque.check(
+            priced.total_ucr, signed_ucr=caller.claims.max_spend_ucr, asked_ucr=parsed.burst.max_cost_ucr
+        )
+        return _Decision(parsed, account, placement, priced)
+
+    def _job(self, caller: Caller, decision: _Decision) -> Job:
+        return Job(
+            id=uuid.uuid4().hex,
+            scheduler_id=None,
+            user=caller.user.name,
+            account=decision.account,
+            request=decision.request,
+            offer=decision.placement.offer.name,
+            stage=Stage.FUNDED,
+            state="PENDING",
+            reason="",
+            hold_ucr=decision.quote.total_ucr,
+            authorisation=caller.evidence.digest,
+            submitted_at=self.ports.now(),
+        )
+
+    def _fund(self, work: Work, caller: Caller, job: Job, decision: _Decision) -> None:
+        now = self.ports.now()
+        work.evidence.keep(caller.evidence)
+        work.ledger.hold(job.id, job.account, job.hold_ucr, job.authorisation, now)
+        work.jobs.add(job)
+        offer, nodes = decision.placement.offer, decision.placement.nodes
+        limit = timedelta(seconds=job.request.resources.time_limit_s)
+        for stage, text in (
+            (Stage.SUBMITTED, f"{job.user} submitted {job.request.name}"),
+            (Stage.AUTHORISED, f"signed by session {caller.session.id}, paid by account {job.account}"),
+            (Stage.QUOTED, f"{nodes} of {offer.name} for at most {limit}: {format_credits(job.hold_ucr)}"),
+            (Stage.FUNDED, f"{format_credits(job.hold_ucr)} held"),
+        ):
+            work.jobs.tell(job.id, now, stage, text)

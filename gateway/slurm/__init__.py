@@ -1,0 +1,1 @@
+"""Slurm's language: options, directives' values, states, units and host lists; pure, and quick to import."""

@@ -1,0 +1,38 @@
+"""Lists of host names in Slurm's bracket form, by ClusterShell.
+
+Invariant: ``expand(fold(names))`` gives the names back, in ClusterShell's order and without repeats.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+from ClusterShell.RangeSet import RangeSetException
+
+_LIST = re.compile(r"[A-Za-z0-9._,\[\]-]*", re.ASCII)
+"""No white space, and none of ClusterShell's groups, operators and wild cards, which Slurm does not have."""
+
+
+def expand(text: str) -> tuple[str, ...]:
+    """Host names of a list such as ``n[1-3,07],login``. Raises ``ValueError`` for one that is malformed.
+
+    >>> expand("n[1-3]")
+    ('n1', 'n2', 'n3')
+    """
+    if not _LIST.fullmatch(text):
+        raise ValueError(f"not a list of host names: {text!r}")
+    try:
+        return tuple(NodeSet(text, resolver=RESOLVER_NOGROUP))  # type: ignore[no-untyped-call]
+    except (NodeSetException, RangeSetException) as error:
+        raise ValueError(str(error)) from error
+
+
+def fold(names: Iterable[str]) -> str:
+    """The shortest list of these names.
+
+    >>> fold(["n1", "n2", "n3"])
+    'n[1-3]'
+    """
+    return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))  # type: ignore[no-untyped-call]

@@ -1,0 +1,150 @@
+"""Database: one SQL database, its transactions and its schema; SQLite on one machine, PostgreSQL for a site.
+
+Invariant: every write happens inside ``begin`` or ``transact``, a serialisable transaction that is on disk when it
+returns. On SQLite it holds the write lock from its first statement, so nothing that it read can change beneath it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import stamina
+from sqlalchemy import Connection, Engine, Table, create_engine, event, literal, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from gateway.errors import Conflict, SetupError
+
+BUSY_S = 30
+"""How long a writer waits for another, in seconds, before it gives up."""
+
+T = TypeVar("T")
+
+_RETRIED_SQLSTATES = frozenset({"40001", "40P01"})  # PostgreSQL appendix A: serialization_failure, deadlock_detected
+_UNIQUE_VIOLATION = "23505"
+_MIGRATION_LOCK = 0x62757273  # "burs": any constant that every gateway shares
+
+
+class Database:
+    """A database by its SQLAlchemy URL; safe to share between threads, and between processes by the same URL."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self._sqlite = self._url.get_backend_name() == "sqlite"
+        self._writer = threading.Lock()
+        self.engine = self._open_sqlite() if self._sqlite else _open_server(url)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Give a connection inside a write transaction; commit at the end, roll back on any exception.
+
+        On PostgreSQL the commit may fail because a concurrent transaction won; ``transact`` repeats those. Must not
+        be nested. Raises ``Conflict`` when other writers of this process hold the lock for ``BUSY_S``.
+        """
+        if not self._sqlite:
+            with self.engine.begin() as connection:
+                yield connection
+            return
+        # SQLite lets waiting writers poll; within one process they queue here instead.
+        if not self._writer.acquire(timeout=BUSY_S):
+            raise Conflict("The database is busy with another write.", hint="try again in a moment")
+        try:
+            with self.engine.execution_options(burst_write=True).begin() as connection:
+                yield connection
+        finally:
+            self._writer.release()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that sees one consistent snapshot; what it writes is rolled back."""
+        options = {} if self._sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self.engine.execution_options(**options).connect() as connection:
+            yield connection
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Return ``work(connection)`` from one write transaction, repeated when a concurrent one won.
+
+        ``work`` must touch nothing but the connection. After 20 lost rounds the database's own error is raised.
+        """
+        for attempt in stamina.retry_context(
+            on=lost_a_race, attempts=20, timeout=BUSY_S, wait_initial=0.005, wait_max=0.25, wait_jitter=0.05
+        ):
+            with attempt, self.begin() as connection:
+                return work(connection)
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    def migrate(self) -> None:
+        """Bring the schema to this release's; safe when several processes do it at once."""
+        from alembic import command  # noqa: PLC0415 - a third of a second that readers need not pay
+        from alembic.config import Config  # noqa: PLC0415
+
+        config = Config()
+        config.set_main_option("script_location", "gateway.storage:migrations")
+        config.set_main_option("path_separator", "os")
+        with self.begin() as connection:
+            if not self._sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+    def _open_sqlite(self) -> Engine:
+        if not self._url.database or self._url.database == ":memory:":
+            raise SetupError("The gateway's database must be a file.", hint="give sqlite:///PATH, or leave it out")
+        # Made before SQLite makes it, because it holds password hashes; the -wal and -shm files take its mode.
+        Path(self._url.database).touch(mode=0o600)
+        engine = create_engine(self._url, connect_args={"timeout": BUSY_S}, pool_size=16, max_overflow=64)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+
+def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Insert ``row`` unless one with the same key is there; whether it was new."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).values(**row).on_conflict_do_nothing().returning(literal(1))
+    return connection.execute(statement).first() is not None
+
+
+def lost_a_race(error: Exception) -> bool:
+    """Whether ``error`` means that a concurrent transaction won and this one may simply be repeated."""
+    if not isinstance(error, DBAPIError):
+        return False
+    cause: Any = error.orig
+    if isinstance(cause, sqlite3.OperationalError):
+        return cause.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    state = getattr(cause, "sqlstate", None)
+    # Two writers that append to the ledger at once want the same next row; PostgreSQL may call that a duplicate.
+    return state in _RETRIED_SQLSTATES or (
+        state == _UNIQUE_VIOLATION and str(cause.diag.constraint_name).endswith(("pk_ledger_entries", "_prev_hash"))
+    )
+
+
+def _open_server(url: str) -> Engine:
+    try:
+        return create_engine(url, isolation_level="SERIALIZABLE", pool_size=16, max_overflow=64, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"The database's driver, {error.name}, is not installed.", hint="pip install psycopg"
+        ) from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+    # The driver must not begin transactions by itself: it would begin deferred ones (sqlite3, "Transaction control").
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_S * 1000}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options: dict[str, Any] = dict(connection.get_execution_options())
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("burst_write") else "BEGIN")

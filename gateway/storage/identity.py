@@ -1,0 +1,201 @@
+"""Users, sessions, nonces, evidence, idempotency keys and revocations in SQL.
+
+Invariant: all of it works on the connection it is given, so that it commits together with what it authorises; what may
+happen once is decided by a unique key, never by a look before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, delete, select, update
+
+from gateway.errors import BadSignature, Conflict, NotFound, SignatureReplayed
+from gateway.identity.credentials import JobGrant
+from gateway.identity.evidence import Evidence
+from gateway.identity.sessions import Session
+from gateway.identity.signature import Claims
+from gateway.identity.users import Role, User
+from gateway.storage.database import insert_new
+from gateway.storage.tables import evidence, idempotency, revoked_credentials, sessions, used_nonces, users
+
+_KEPT_LONGER: Final = timedelta(minutes=10)  # than any clock skew that a gateway can be set to
+_IDEMPOTENT_FOR: Final = timedelta(days=1)
+
+
+class SqlUsers:
+    """Implements ``gateway.identity.users.UserStore``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, user: User, password_hash: str, now: datetime) -> None:
+        """See ``UserStore.add``."""
+        row = {
+            "name": user.name,
+            "password_hash": password_hash,
+            "role": user.role.value,
+            "account": user.account,
+            "unix_name": user.unix_name,
+            "created_at": now,
+        }
+        if not insert_new(self._connection, users, row):
+            raise Conflict(f"There is a user {user.name} already.", hint="choose another name")
+
+    def get(self, name: str) -> User:
+        """See ``UserStore.get``."""
+        row = self._connection.execute(select(users).where(users.c.name == name)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no user {name}.", hint="an administrator can add one")
+        return _user(row)
+
+    def password_hash(self, name: str) -> str | None:
+        """See ``UserStore.password_hash``."""
+        return self._connection.execute(select(users.c.password_hash).where(users.c.name == name)).scalar_one_or_none()
+
+    def set_password_hash(self, name: str, password_hash: str) -> None:
+        """See ``UserStore.set_password_hash``."""
+        changed = self._connection.execute(
+            update(users).where(users.c.name == name).values(password_hash=password_hash)
+        )
+        if changed.rowcount == 0:
+            raise NotFound(f"There is no user {name}.", hint="an administrator can add one")
+
+    def all(self) -> tuple[User, ...]:
+        """See ``UserStore.all``."""
+        return tuple(_user(row) for row in self._connection.execute(select(users).order_by(users.c.name)).mappings())
+
+
+class SqlSessions:
+    """Implements ``gateway.identity.sessions.SessionStore``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, session: Session) -> None:
+        """See ``SessionStore.add``."""
+        row = {field.name: getattr(session, field.name) for field in fields(Session) if field.name != "user"}
+        row |= {"user_name": session.user, "public_key": dict(session.public_key)}
+        self._connection.execute(sessions.insert().values(**row))
+
+    def get(self, session_id: str) -> Session:
+        """See ``SessionStore.get``."""
+        query = select(sessions).where(sessions.c.id == session_id)
+        row = self._connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise BadSignature("The gateway does not know this session.", hint="burst login, then try again")
+        facts = dict(row)
+        return Session(user=facts.pop("user_name"), **facts)
+
+    def revoke(self, session_id: str, now: datetime) -> None:
+        """See ``SessionStore.revoke``."""
+        live = (sessions.c.id == session_id) & sessions.c.revoked_at.is_(None)
+        self._connection.execute(update(sessions).where(live).values(revoked_at=now))
+
+
+class SqlNonces:
+    """Implements ``gateway.identity.authenticate.NonceStore``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def use(self, claims: Claims, now: datetime) -> None:
+        """See ``NonceStore.use``."""
+        row = {"kid": claims.kid, "jti": claims.nonce, "used_at": now, "expires_at": claims.expires_at + _KEPT_LONGER}
+        if not insert_new(self._connection, used_nonces, row):
+            raise SignatureReplayed(hint="sign each try anew, with a nonce of its own")
+
+    def forget(self, now: datetime) -> int:
+        """Drop the nonces whose signatures have long expired; return how many."""
+        return self._connection.execute(delete(used_nonces).where(used_nonces.c.expires_at < now)).rowcount
+
+
+class SqlEvidence:
+    """Implements ``gateway.identity.evidence.EvidenceStore``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def keep(self, kept: Evidence) -> None:
+        """See ``EvidenceStore.keep``."""
+        row = {field.name: getattr(kept, field.name) for field in fields(Evidence)}
+        insert_new(self._connection, evidence, row | {"public_key": dict(kept.public_key)})
+
+    def get(self, digest: str) -> Evidence:
+        """See ``EvidenceStore.get``."""
+        query = select(evidence).where(evidence.c.digest == digest)
+        row = self._connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFound("There is no evidence of that digest.", hint="a receipt names the one of its job")
+        return Evidence(**row)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request with an idempotency key was answered."""
+
+    status: int
+    response: Mapping[str, Any]
+
+
+class SqlIdempotency:
+    """Answers by ``Idempotency-Key``, each user's apart, for a day."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def answered(self, user: str, key: str, body: bytes) -> Answer | None:
+        """What the same request was answered before. Raises Conflict when the key came with another body."""
+        mine = (idempotency.c.user_name == user) & (idempotency.c.key == key)
+        row = self._connection.execute(select(idempotency).where(mine)).mappings().one_or_none()
+        if row is None:
+            return None
+        if row["request_digest"] != _digest(body):
+            raise Conflict("This Idempotency-Key came with another request before.", hint="use a new key for each job")
+        return Answer(row["status"], row["response"])
+
+    def keep(self, user: str, key: str, body: bytes, answer: Answer, now: datetime) -> None:
+        """Keep an answer, in the transaction of what it tells. Raises Conflict when another was first."""
+        row = {
+            "user_name": user,
+            "key": key,
+            "request_digest": _digest(body),
+            "status": answer.status,
+            "response": dict(answer.response),
+            "at": now,
+        }
+        if not insert_new(self._connection, idempotency, row):
+            raise Conflict("The same request is being answered already.", hint="try again to get its answer")
+
+    def forget(self, now: datetime) -> int:
+        """Drop answers older than a day; return how many."""
+        return self._connection.execute(delete(idempotency).where(idempotency.c.at < now - _IDEMPOTENT_FOR)).rowcount
+
+
+class SqlRevocations:
+    """Which attempts' credentials are void before they expire."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def revoke(self, job: str, attempt: str, now: datetime) -> None:
+        """Make every credential of an attempt (NUMBER or NUMBER-TASK) void; once is enough."""
+        insert_new(self._connection, revoked_credentials, {"job": job, "attempt": attempt, "revoked_at": now})
+
+    def revoked(self, grant: JobGrant) -> bool:
+        """Whether it is void."""
+        table = revoked_credentials
+        found = select(table.c.job).where(table.c.job == grant.job, table.c.attempt == grant.attempt)
+        return self._connection.execute(found).first() is not None
+
+
+def _user(row: RowMapping) -> User:
+    return User(row["name"], Role(row["role"]), row["account"], row["unix_name"])
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

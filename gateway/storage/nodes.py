@@ -1,0 +1,86 @@
+"""SqlFleet: the stored elastic nodes in SQL.
+
+Invariant: a move is an UPDATE that names the state and generation it was decided on; no row means somebody else moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select, update
+
+from gateway.errors import Conflict, NotFound
+from gateway.jobs.job import Event
+from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.lifecycle import NodeState, may_move
+from gateway.storage.tables import node_events, nodes
+
+_FIELDS = tuple(field.name for field in fields(ElasticNode))
+
+
+class SqlFleet:
+    """Implements ``gateway.provisioning.fleet.Fleet`` on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, name: str, offer: str, now: datetime) -> None:
+        """See ``Fleet.add``."""
+        if self._row(name) is None:
+            row = {"name": name, "generation": 0, "state": NodeState.OFF, "offer": offer, "since": now}
+            self._connection.execute(nodes.insert().values(**row, wanted=False, reason=""))
+
+    def get(self, name: str) -> ElasticNode:
+        """See ``Fleet.get``."""
+        if (row := self._row(name)) is None:
+            raise NotFound(f"There is no node {name}.", hint="`burst nodes` lists them")
+        return _node(row)
+
+    def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
+        """See ``Fleet.all``."""
+        query = select(nodes).order_by(nodes.c.name)
+        if states is not None:
+            query = query.where(nodes.c.state.in_(list(states)))
+        return tuple(_node(row) for row in self._connection.execute(query).mappings())
+
+    def move(self, node: ElasticNode, state: NodeState, now: datetime, text: str, **facts: Any) -> ElasticNode:
+        """See ``Fleet.move``."""
+        if not may_move(node.state, state):
+            raise Conflict(f"Node {node.name} cannot go from {node.state} to {state}.")
+        moved = replace(node, state=state, since=now, **facts)
+        self._record(node, moved)
+        event = {"node": node.name, "generation": moved.generation, "at": now, "kind": state, "text": text}
+        self._connection.execute(node_events.insert().values(**event))
+        return moved
+
+    def note(self, node: ElasticNode, **facts: Any) -> ElasticNode:
+        """See ``Fleet.note``."""
+        noted = replace(node, **facts)
+        self._record(node, noted)
+        return noted
+
+    def timeline(self, name: str) -> tuple[Event, ...]:
+        """See ``Fleet.timeline``."""
+        generation = self.get(name).generation
+        query = select(node_events).where(node_events.c.node == name, node_events.c.generation == generation)
+        rows = self._connection.execute(query.order_by(node_events.c.id)).mappings()
+        return tuple(Event(row["at"], row["kind"], row["text"]) for row in rows)
+
+    def _row(self, name: str) -> RowMapping | None:
+        return self._connection.execute(select(nodes).where(nodes.c.name == name)).mappings().first()
+
+    def _record(self, old: ElasticNode, new: ElasticNode) -> None:
+        changed = {name: getattr(new, name) for name in _FIELDS if getattr(new, name) != getattr(old, name)}
+        if not changed:
+            return
+        mine = (nodes.c.name == old.name) & (nodes.c.state == old.state) & (nodes.c.generation == old.generation)
+        if self._connection.execute(update(nodes).where(mine).values(**changed)).rowcount != 1:
+            raise Conflict(f"Node {old.name} was moved by somebody else.")
+
+
+def _node(row: RowMapping) -> ElasticNode:
+    values = {name: row[name] for name in _FIELDS}
+    return ElasticNode(**{**values, "state": NodeState(row["state"])})

@@ -1,0 +1,310 @@
+"""Every table of the gateway, as SQLAlchemy Core objects with types that SQLite and PostgreSQL share.
+
+Invariant: times are aware UTC, money is integer micro-credits in columns ending in ``_ucr``, and what must never be
+twice (a nonce, a job's hold, a receipt) is a key of its table.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeDecorator
+
+NAMES = {
+    "pk": "pk_%(table_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+}
+"""Constraints have names, so that a later migration can change them."""
+
+metadata = MetaData(naming_convention=NAMES)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC; a naive one is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's
+        """Into the database."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a time zone: {value!r}")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's
+        """Out of it; SQLite forgets the zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+NAME = String(64)
+JOB = String(32)
+DIGEST = String(64)
+MONEY = BigInteger()
+# Only INTEGER PRIMARY KEY counts by itself in SQLite.
+COUNTER = BigInteger().with_variant(Integer(), "sqlite")
+
+# ---------------------------------------------------------------- identity
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("password_hash", String(256), nullable=False),
+    Column("role", String(8), nullable=False),
+    Column("account", NAME, nullable=False),
+    Column("unix_name", NAME),
+    Column("created_at", UtcTime, nullable=False),
+    CheckConstraint("role IN ('user', 'admin')", name="role"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(43), primary_key=True),
+    Column("user_name", NAME, ForeignKey("users.name"), nullable=False, index=True),
+    Column("public_key", JSON, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("revoked_at", UtcTime),
+)
+
+used_nonces = Table(
+    "used_nonces",
+    metadata,
+    Column("kid", String(128), primary_key=True),
+    Column("jti", String(128), primary_key=True),
+    Column("used_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("jws", Text, nullable=False),
+    Column("kid", String(128), nullable=False),
+    Column("method", String(8), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("public_key", JSON, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("user_name", NAME, primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("request_digest", DIGEST, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("response", JSON, nullable=False),
+    Column("at", UtcTime, nullable=False, index=True),
+)
+
+revoked_credentials = Table(
+    "revoked_credentials",
+    metadata,
+    Column("job", JOB, primary_key=True),
+    Column("attempt", String(32), primary_key=True),
+    Column("revoked_at", UtcTime, nullable=False),
+)
+
+# ---------------------------------------------------------------- accounting
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("overdraft_ucr", MONEY, nullable=False, server_default="0"),
+    CheckConstraint("kind IN ('user', 'project', 'system')", name="kind"),
+    CheckConstraint("overdraft_ucr >= 0", name="overdraft"),
+)
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("account", NAME, ForeignKey("accounts.name"), primary_key=True),
+    Column("amount_ucr", MONEY, nullable=False),
+)
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("seq", COUNTER, primary_key=True, autoincrement=True),
+    Column("txn", String(32), nullable=False, index=True),
+    Column("account", NAME, ForeignKey("accounts.name"), nullable=False, index=True),
+    Column("amount_ucr", MONEY, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("memo", Text, nullable=False),
+    Column("job", JOB, index=True),
+    Column("authorisation", DIGEST),
+    Column("at", UtcTime, nullable=False),
+    Column("prev_hash", DIGEST, nullable=False, unique=True),  # two rows after the same one would be a fork
+    Column("hash", DIGEST, nullable=False, unique=True),
+    CheckConstraint("kind IN ('deposit', 'hold', 'charge', 'refund')", name="kind"),
+    CheckConstraint("amount_ucr <> 0", name="amount"),
+    sqlite_autoincrement=True,
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("job", JOB, primary_key=True),
+    Column("account", NAME, ForeignKey("accounts.name"), nullable=False, index=True),
+    Column("amount_ucr", MONEY, nullable=False),
+    Column("charged_ucr", MONEY),
+    Column("state", String(8), nullable=False),
+    Column("authorisation", DIGEST),
+    Column("at", UtcTime, nullable=False),
+    Column("settled_at", UtcTime),
+    CheckConstraint("amount_ucr >= 0", name="amount"),
+    CheckConstraint("charged_ucr >= 0 AND charged_ucr <= amount_ucr", name="charged"),
+    CheckConstraint("state IN ('open', 'settled')", name="state"),
+    CheckConstraint("(state = 'settled') = (charged_ucr IS NOT NULL)", name="settled"),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("number", String(32), primary_key=True),
+    Column("job", JOB, nullable=False, unique=True),
+    Column("document", JSON, nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+# ---------------------------------------------------------------- jobs
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", JOB, primary_key=True),
+    Column("scheduler_id", BigInteger, index=True),
+    Column("user_name", NAME, nullable=False, index=True),
+    Column("account", NAME, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("stage", String(16), nullable=False, index=True),
+    Column("state", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("offer", NAME, nullable=False),
+    Column("hold_ucr", MONEY, nullable=False),
+    Column("authorisation", DIGEST, nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("submit_directory", Text, nullable=False),
+    Column("submitted_at", UtcTime, nullable=False, index=True),
+    Column("ended_at", UtcTime),
+    Column("cancel_requested", Boolean, nullable=False, server_default="0"),
+    Column("exit_code", Integer),
+    Column("lease_owner", String(128)),
+    Column("lease_until", UtcTime),
+    Column("next_at", UtcTime, index=True),
+    CheckConstraint("hold_ucr >= 0", name="hold"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job", JOB, ForeignKey("jobs.id"), primary_key=True),
+    Column("task", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("scheduler_id", BigInteger, nullable=False, index=True),
+    Column("state", String(32), nullable=False),
+    Column("nodes", JSON, nullable=False),
+    Column("started_at", UtcTime),
+    Column("ended_at", UtcTime),
+    Column("exit_code", Integer),
+    Column("manifest_sha256", DIGEST),
+)
+
+manifest_parts = Table(
+    "manifest_parts",
+    metadata,
+    Column("job", JOB, ForeignKey("jobs.id"), primary_key=True),
+    Column("task", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("node", NAME, primary_key=True),
+    Column("files", JSON, nullable=False),
+    Column("errors", JSON, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("id", COUNTER, primary_key=True, autoincrement=True),
+    Column("job", JOB, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("at", UtcTime, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("text", Text, nullable=False),
+    sqlite_autoincrement=True,  # an id is a cursor of the event stream and must never come back
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("key", String(256), primary_key=True),
+    Column("sha256", DIGEST, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("user_name", NAME, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    CheckConstraint("size >= 0", name="size"),
+)
+
+# ---------------------------------------------------------------- nodes
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("generation", Integer, nullable=False),
+    Column("state", String(32), nullable=False, index=True),
+    Column("offer", NAME, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Column("machine_id", String(256)),
+    Column("address", String(64)),
+    Column("join_token_hash", DIGEST),
+    Column("secret", Text),
+    Column("lease_until", UtcTime),
+    Column("wanted", Boolean, nullable=False),
+    Column("job", BigInteger),
+    Column("reason", Text, nullable=False),
+    CheckConstraint("generation >= 0", name="generation"),
+)
+
+node_events = Table(
+    "node_events",
+    metadata,
+    Column("id", COUNTER, primary_key=True, autoincrement=True),
+    Column("node", NAME, ForeignKey("nodes.name"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("text", Text, nullable=False),
+    Index(None, "node", "generation"),
+    sqlite_autoincrement=True,
+)

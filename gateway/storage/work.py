@@ -1,0 +1,25 @@
+"""SqlWork: one transaction on everything that is stored."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
+from gateway.storage.jobs import SqlJobs
+from gateway.storage.ledger import SqlLedger, SqlReceipts
+from gateway.storage.nodes import SqlFleet
+
+
+class SqlWork:
+    """Implements ``gateway.route.Work``; it lives as long as its connection's transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.users = SqlUsers(connection)
+        self.sessions = SqlSessions(connection)
+        self.nonces = SqlNonces(connection)
+        self.evidence = SqlEvidence(connection)
+        self.idempotency = SqlIdempotency(connection)
+        self.ledger = SqlLedger(connection)
+        self.receipts = SqlReceipts(connection)
+        self.jobs = SqlJobs(connection)
+        self.fleet = SqlFleet(connection)
