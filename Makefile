@@ -12,6 +12,15 @@ DEMO_DIR ?= .burst/demo
 # Slurm's packages and the node image are fetched once for all gateways of this checkout.
 export BURST_CACHE ?= $(CURDIR)/.burst/cache
 
+define BUILD_IMAGE
+from pathlib import Path
+from gateway.provisioning.node_image import NodeImage
+from gateway.settings import Settings
+settings = Settings(directory=Path(".burst/demo"))
+print(NodeImage(settings.cache_dir, settings.image_suite, settings.image_packages).build(print))
+endef
+export BUILD_IMAGE
+
 .PHONY: help demo test bench lint docs image clean
 
 help: ## say what can be made
@@ -36,7 +45,7 @@ docs: $(DEV) ## write docs/commands.md from the commands
 	@$(PYTHON) docs/generate.py
 
 image: $(SERVER) ## build the node image into the cache
-	@$(PYTHON) -m gateway.bootstrap image
+	@$(PYTHON) -c "$$BUILD_IMAGE"
 
 clean: ## take the demo's gateway down, remove what was made
 	@if [ -x $(PYTHON) ] && [ -d $(DEMO_DIR) ]; then $(PYTHON) -m gateway.cli down --dir $(DEMO_DIR); fi

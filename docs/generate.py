@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script, not a package
-"""Writes docs/commands.md and docs/settings.md from the commands and the settings themselves."""
+"""Writes docs/commands.md and docs/configuration.md from the commands and the settings themselves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH = 100
 def main() -> None:
     """Write both files."""
     (HERE / "commands.md").write_text(commands())
-    (HERE / "settings.md").write_text(settings())
+    (HERE / "configuration.md").write_text(settings())
 
 
 def commands() -> str:
@@ -34,7 +34,7 @@ def commands() -> str:
 def settings() -> str:
     """Every setting: name, default, meaning."""
     intro = (
-        "# Settings\n\nWritten by `make docs`. They are read from `DIR/burst.toml`; a variable `BURST_SERVER_NAME`, or "
+        "# Configuration\n\nWritten by `make docs`. They are read from `DIR/burst.toml`; a variable `BURST_SERVER_NAME`, or "
         "`burst up --set name=value`, wins over the file. An unknown name is an error.\n\n"
     )
     sizes = "\n## One of `sizes`\n\nIn the file each is a `[[sizes]]` table.\n\n"

@@ -27,6 +27,7 @@ from gateway.engines.run import Place, Standing, attempts_of, hand_over, standin
 from gateway.errors import NotFound, SchedulerRefused
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.evidence import EvidenceStore
+from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.sessions import SessionStore
 from gateway.identity.users import UserStore
@@ -40,28 +41,44 @@ from gateway.staging import stage_in, stage_out
 from gateway.staging.object_store import ObjectStore
 
 
-class IdempotencyStore(Protocol):
-    """Which job an Idempotency-Key of a user made."""
-
-    def job_of(self, user: str, key: str, request_digest: str) -> str | None:
-        """The job's own id; None for a new key. Raises Conflict when the key came with another request."""
-
-    def keep(self, user: str, key: str, request_digest: str, job: str, now: datetime) -> None:
-        """Keep it. Raises Conflict when another request was first."""
-
-
 class Work(Protocol):
     """One transaction on everything that is stored."""
 
-    users: UserStore
-    sessions: SessionStore
-    nonces: NonceStore
-    evidence: EvidenceStore
-    idempotency: IdempotencyStore
-    ledger: Ledger
-    receipts: Receipts
-    jobs: JobStore
-    fleet: Fleet
+    @property
+    def users(self) -> UserStore:
+        """People."""
+
+    @property
+    def sessions(self) -> SessionStore:
+        """Their logins."""
+
+    @property
+    def nonces(self) -> NonceStore:
+        """Signatures that were used."""
+
+    @property
+    def evidence(self) -> EvidenceStore:
+        """Signed requests."""
+
+    @property
+    def idempotency(self) -> IdempotencyStore:
+        """Answers by Idempotency-Key."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Money."""
+
+    @property
+    def receipts(self) -> Receipts:
+        """Bills."""
+
+    @property
+    def jobs(self) -> JobStore:
+        """Jobs and their attempts."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """Elastic nodes."""
 
 
 Works = Callable[[], AbstractContextManager[Work]]
@@ -73,6 +90,8 @@ class Ports:
     """What a performer may use."""
 
     works: Works
+    reads: Works
+    """As ``works``, but for looking only: what it writes is lost, and it waits for no writer."""
     engine: Engine
     store: ObjectStore
     tariff: Tariff
@@ -195,13 +214,13 @@ def outputs(job: Job, ports: Ports) -> Outcome:
         parts = {attempt: work.jobs.parts(attempt) for attempt in attempts}
     if missing and ports.now() - (job.ended_at or ports.now()) < OUTPUTS_WITHIN:
         return Wait(f"outputs of {', '.join(sorted(missing))} are on their way to the store")
-    files = 0
     for attempt in attempts:
         manifest = stage_out.complete(ports.store, attempt, parts[attempt])
-        files += len(manifest.entries)
         with ports.works() as work:
             work.jobs.put_attempt(replace(attempt, manifest_sha256=manifest.sha256))
-    return Done(f"{files} files are in the store, with their manifest")
+    files = sum(len(part.files) for attempt in attempts for part in parts[attempt])
+    lost = "" if not missing else f"; nothing came from {', '.join(sorted(missing))}"
+    return Done(f"{files} files are in the store, with their manifest{lost}")
 
 
 def settle(job: Job, ports: Ports) -> Outcome:
@@ -241,12 +260,15 @@ def _never_ran(text: str) -> Done:
 
 
 def _starting(fleet: Fleet, stands: Standing) -> tuple[str, ...]:
-    return tuple(f"{name} is {fleet.get(name).state}" for name in stands.waiting_for)
+    nodes = (fleet.get(name) for name in stands.waiting_for)
+    return tuple(f"{node.name} is {node.state}" for node in nodes if node.state not in USABLE)
 
 
 def _why(stands: Standing, starting: tuple[str, ...]) -> str:
     if starting:
         return f"its nodes are being made: {', '.join(starting)}"
+    if stands.waiting_for:
+        return "its nodes are up and are being prepared"
     return reason_sentence(stands.reason) if stands.state == "PENDING" else ""
 
 

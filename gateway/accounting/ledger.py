@@ -22,7 +22,7 @@ from gateway.errors import InsufficientFunds, InvalidRequest, LedgerBroken
 
 # A colon is in no user's or project's name, so that these cannot be taken.
 ISSUED: Final = "system:issued"
-"""Where credits come from (the first migration makes the three); it is as far below zero as all others together are above."""
+"""Where credits come from: as far below zero as all others together are above. The first migration makes the three."""
 HOLDS: Final = "system:holds"
 REVENUE: Final = "system:revenue"
 SYSTEM_ACCOUNTS: Final = (ISSUED, HOLDS, REVENUE)

@@ -12,17 +12,18 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.accounting.tariff import Tariff
 from gateway.api.app import AGENT_PATH
-from gateway.bootstrap.machine import AGENT, Machine
+from gateway.bootstrap.machine import Machine
+from gateway.engines.power import Power
 from gateway.engines.run import Place
 from gateway.identity.authenticate import Verifier
 from gateway.identity.credentials import Credentials
-from gateway.identity.join import join_digest
+from gateway.identity.join import token_hash
 from gateway.identity.key_ring import KeyRing
 from gateway.placement.offers import Offer
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.provision import Join, Provisioner
 from gateway.provisioning.user_data import UserData, render
-from gateway.route import Hands, Ports
+from gateway.route import Hands, Ports, Work
 from gateway.runner.jobs import JobRunner
 from gateway.runner.nodes import NodeRunner
 from gateway.runner.site import NodesReady, SiteServer
@@ -37,6 +38,7 @@ from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.nodes import SqlFleet
 from gateway.storage.work import SqlWork
+from slurm_plugins.agent.one_file import agent_text
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,20 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
 
 def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRing) -> Ports:
     @contextmanager
-    def works() -> Iterator[SqlWork]:
+    def works() -> Iterator[Work]:
         with database.begin() as connection:
             yield SqlWork(connection)
 
-    store = machine.store.object_store()
+    @contextmanager
+    def reads() -> Iterator[Work]:
+        with database.read() as connection:
+            yield SqlWork(connection)
+
     return Ports(
         works=works,
+        reads=reads,
         engine=machine.slurm.engine(),
-        store=store,
+        store=machine.store.open(),
         tariff=Tariff.of(_offers(settings, machine)),
         ring=ring,
         place=Place(machine.job_directory, machine.job_user),
@@ -85,7 +92,7 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "BURST_URL": machine.node_url,
-            "AWS_ENDPOINT_URL_S3": machine.store.node_url,
+            "AWS_ENDPOINT_URL_S3": machine.store.access.node_endpoint,
         },
         shared_filesystem=not machine.isolated,
         now=_now,
@@ -98,28 +105,24 @@ def _provisioner(settings: Settings, machine: Machine, database: Database, ports
         with database.begin() as connection:
             yield SqlFleet(connection)
 
-    def slurm_down(node: str, reason: str) -> None:
-        ports.engine.update_nodes([node], "DOWN", f"gateway: {reason}")
-
     def invite(node: ElasticNode) -> Join:
         return _invitation(machine, node)
 
-    return Provisioner(settings.name, fleet, machine.provider, invite, slurm_down, _now)
+    return Provisioner(settings.name, fleet, machine.provider, invite, Power(ports.engine), _now)
 
 
 def _invitation(machine: Machine, node: ElasticNode) -> Join:
     text = f"join\0{node.name}\0{node.generation}"
     token = base64.urlsafe_b64encode(hmac.digest(machine.secret, text.encode(), "sha256")).decode().rstrip("=")
-    agent = AGENT.read_bytes()
     data = UserData(
         node=node.name,
         gateway_url=machine.node_url,
         token=token,
         agent_url=machine.node_url + AGENT_PATH,
-        agent_sha256=hashlib.sha256(agent).hexdigest(),
-        facts=machine.slurm.node_facts(),
+        agent_sha256=hashlib.sha256(agent_text().encode()).hexdigest(),
+        facts=machine.node_facts(),
     )
-    return Join(join_digest(token), render(data))
+    return Join(token_hash(token), render(data))
 
 
 def _gateway(
@@ -145,15 +148,15 @@ def _gateway(
         job_user=machine.job_user or machine.slurm.user,
     )
     return Gateway(
-        people=PeopleService(ports.works, ports.ring, verifier, credentials, machine.url, lifetime, _now),
+        people=PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, _now),
         submission=SubmissionService(ports, offers, limits, hands, jobs.wake),
         jobs=JobService(ports),
-        money=MoneyService(ports.works, _now),
+        money=MoneyService(ports.works, ports.reads, _now),
         nodes=NodeService(
             ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now
         ),
-        fleet=FleetService(ports.works, offers),
-        agent=AGENT.read_text(),
+        fleet=FleetService(ports.reads, offers),
+        agent=agent_text(),
         probes={"slurm": ports.engine.version, "store": lambda: ports.store.head("probe")},
     )
 

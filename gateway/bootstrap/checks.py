@@ -12,8 +12,8 @@ from typing import Any
 from gateway.bootstrap.serve import READY_FILE
 from gateway.daemons import Daemon
 from gateway.engines import distribution
-from gateway.errors import BurstError
-from gateway.provisioning.choose_host import choose_host
+from gateway.errors import SetupError
+from gateway.provisioning.container_host import ContainerHost
 from gateway.provisioning.node_image import NodeImage
 from gateway.settings import Settings
 
@@ -51,21 +51,21 @@ def _space(settings: Settings) -> Check:
     return Check("disk", free > FREE_BYTES, f"{free / 1024**3:.1f} GiB free for {settings.cache_dir}", "free 3 GiB")
 
 
-def _slurm(settings: Settings) -> Check:
-    try:
-        found = distribution.on_machine()
-    except BurstError as error:
-        return Check("slurm", ok=True, detail=f"will be fetched privately: {error.detail}")
-    return Check("slurm", ok=True, detail=f"{found.version}, this machine's own")
+def _slurm(_settings: Settings) -> Check:
+    lacking = distribution.lacking()
+    if lacking:
+        return Check("slurm", ok=True, detail=f"Debian's will be fetched privately: this machine's cannot serve, {lacking}")
+    return Check("slurm", ok=True, detail="this machine's own")
 
 
 def _nodes(settings: Settings) -> Check:
     image = NodeImage(settings.cache_dir, settings.image_suite, settings.image_packages)
     try:
-        host, why = choose_host(settings.nodes, settings.cloud_dir, image)
-    except BurstError as error:
-        return Check("nodes", ok=False, detail=error.detail, hint=error.hint)
-    return Check("nodes", ok=True, detail=f"{host.form} nodes: {why}")
+        ContainerHost(settings.cloud_dir, image).require()
+    except SetupError as error:
+        ok = settings.nodes != "container"
+        return Check("nodes", ok=ok, detail=f"processes, not containers: {error.detail}", hint=error.hint)
+    return Check("nodes", ok=True, detail="containers")
 
 
 def _gateway(settings: Settings) -> Check:

@@ -31,7 +31,7 @@ def up(directory: Path, assignments: Mapping[str, str], progress: Progress) -> d
     configure(directory, assignments)
     settings = Settings.load(directory)
     machine = Machine.prepare(settings, progress)
-    progress(f"nodes are {machine.host.form} nodes: {machine.why}")
+    progress(f"{machine.cloud.reason}")
     _start(settings, progress)
     return _facts(settings, machine) | {"started_s": round(time.monotonic() - started, 2)}
 
@@ -47,7 +47,7 @@ def down(directory: Path, progress: Progress) -> dict[str, Any]:
     if settings.run_dir.exists():
         with only_one(settings.run_dir):
             progress("ending nodes, Slurm and the object store")
-            stopped += Machine.existing(settings).stop()
+            stopped += Machine.prepare(settings, progress).stop()
     return {"stopped": stopped, "directory": str(settings.directory)}
 
 
@@ -59,7 +59,7 @@ def configure(directory: Path, assignments: Mapping[str, str]) -> None:
     values = tomllib.loads(path.read_text()) if path.exists() else {}
     values |= {key: _value(text) for key, text in assignments.items()}
     try:
-        Settings(directory=directory, **{**values, "directory": directory})
+        Settings(**{**values, "directory": directory})
     except ValueError as error:
         raise InvalidRequest(f"Not a setting: {error}", hint="docs/configuration.md lists them") from error
     path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
@@ -114,8 +114,8 @@ def _facts(settings: Settings, machine: Machine) -> dict[str, Any]:
             "conf": environment["SLURM_CONF"],
             "environment": environment,
         },
-        "nodes": {"form": machine.host.form, "reason": machine.why},
-        "store": {"url": machine.store.url},
+        "nodes": {"form": machine.cloud.form, "reason": machine.cloud.reason},
+        "store": {"url": machine.store.access.user_endpoint},
         "store_kind": "rclone",
         "users": {name: str(password_file(settings, name)) for name in ("demo", "admin")},
     }

@@ -7,7 +7,6 @@ and no network.
 from __future__ import annotations
 
 import secrets
-import stat
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,21 +14,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import slurm_plugins
 from gateway.engines import distribution, ports
 from gateway.engines.distribution import Distribution
 from gateway.engines.embedded import EmbeddedSlurm, Site
-from gateway.errors import SetupError
-from gateway.provisioning.libcloud_provider import LibcloudProvider, local_provider
-from gateway.provisioning.node_host import NodeHost
-from gateway.provisioning.node_image import NodeImage
-from gateway.provisioning.choose_host import choose_host
+from gateway.engines.slurm_conf import Form
+from gateway.provisioning.libcloud_provider import LibcloudProvider
+from gateway.provisioning.local_cloud import LocalCloud
 from gateway.settings import Settings
 from gateway.staging.embedded_store import EmbeddedStore
+from slurm_plugins.agent.one_file import agent_text
 
 Progress = Callable[[str], None]
 
-AGENT = Path(slurm_plugins.__file__).with_name("node_agent.py")
 AGENT_ON_NODES = "/usr/local/lib/burst/node_agent.py"
 JOBS_ON_NODES = "/var/spool/burst/jobs"
 LOOPBACK = "127.0.0.1"
@@ -40,9 +36,7 @@ class Machine:
     """Everything that runs beside the gateway's own process."""
 
     settings: Settings
-    host: NodeHost
-    why: str
-    """Why the nodes have this form."""
+    cloud: LocalCloud
     distribution: Distribution
 
     @classmethod
@@ -51,25 +45,20 @@ class Machine:
         for folder in (settings.run_dir, settings.log_dir, settings.spool_dir, settings.cloud_dir, settings.cache_dir):
             folder.mkdir(parents=True, exist_ok=True)
         settings.secrets_dir.mkdir(mode=0o700, exist_ok=True)
-        image = NodeImage(settings.cache_dir, settings.image_suite, settings.image_packages)
-        host, why = choose_host(settings.nodes, settings.cloud_dir, image)
         with ThreadPoolExecutor(2) as pool:
-            building = pool.submit(host.prepare, progress)
-            found = pool.submit(
-                distribution.find, settings.slurm, settings.cache_dir, settings.image_suite, progress
-            )
-            building.result()
-            return cls(settings, host, why, found.result())
+            cloud = pool.submit(LocalCloud.open, settings, progress)
+            found = pool.submit(distribution.find, settings.slurm, settings.cache_dir, settings.image_suite, progress)
+            return cls(settings, cloud.result(), found.result())
 
     @property
     def isolated(self) -> bool:
         """Whether nodes are machines of their own."""
-        return self.host.form == "container"
+        return self.cloud.form == "container"
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where the gateway listens: for people, and for nodes if that is somewhere else."""
-        return (LOOPBACK, self.host.address) if self.host.address != LOOPBACK else (LOOPBACK,)
+        return (LOOPBACK, self.cloud.address) if self.cloud.address != LOOPBACK else (LOOPBACK,)
 
     @cached_property
     def port(self) -> int:
@@ -85,7 +74,7 @@ class Machine:
     @property
     def node_url(self) -> str:
         """For nodes."""
-        return f"http://{self.host.address}:{self.port}"
+        return f"http://{self.cloud.address}:{self.port}"
 
     @property
     def job_directory(self) -> str:
@@ -97,22 +86,30 @@ class Machine:
         """Whom jobs run as; None: whoever runs Slurm."""
         return "nobody" if self.isolated else None
 
+    def node_facts(self) -> dict[str, str]:
+        """What the agent of a process node must be told, because it has no system of its own."""
+        if self.isolated:
+            return {}
+        programs = {name: str(self.distribution.program(name)) for name in ("slurmd", "slurmstepd")}
+        return {**programs, "slurm_conf": self.slurm.environment()["SLURM_CONF"]}
+
     @cached_property
     def slurm(self) -> EmbeddedSlurm:
         """The embedded cluster."""
         wrapper = AGENT_ON_NODES if self.isolated else str(self._process_wrapper())
-        site = Site(self.host.form, self.host.address, prolog=wrapper, epilog=wrapper)
+        form: Form = "container" if self.isolated else "process"
+        site = Site(form, self.cloud.address, prolog=wrapper, epilog=wrapper)
         return EmbeddedSlurm(self.settings, self.distribution, site)
 
     @cached_property
     def store(self) -> EmbeddedStore:
         """The embedded object store."""
-        return EmbeddedStore(self.settings, node_address=self.host.address)
+        return EmbeddedStore(self.settings)
 
     @cached_property
     def provider(self) -> LibcloudProvider:
         """The local cloud, through libcloud."""
-        return local_provider(self.settings, self.host)
+        return self.cloud.provider()
 
     @cached_property
     def secret(self) -> bytes:
@@ -128,30 +125,25 @@ class Machine:
         progress(f"starting Slurm {self.slurm.version} ({self.distribution.origin})")
         self.slurm.start()
         progress("starting the object store")
-        self.store.start()
+        self.store.start(self.addresses[1:])
 
     def heal(self) -> tuple[str, ...]:
         """Restart what died; the names of what did."""
-        return (*self.slurm.heal(), *self.store.heal())
+        return (*self.slurm.heal(), *(["store"] if self.store.heal() else []))
 
-    def stop(self) -> None:
-        """End nodes, Slurm, store and network."""
-        for machine in self.provider.machines(self.settings.name):
-            self.provider.destroy(machine.id)
+    def stop(self) -> list[str]:
+        """End nodes, Slurm, store and network; the names of what ran."""
+        nodes = [machine.node for machine in self.provider.machines(self.settings.name)]
+        self.cloud.teardown()
         self.slurm.stop()
         self.store.stop()
-        self.host.teardown()
+        return [*nodes, "Slurm", "object store"]
 
     def _process_wrapper(self) -> Path:
         """slurmd's Prolog and Epilog of process nodes: the agent, told which node's folder is its own."""
-        path = self.settings.run_dir / "node-agent"
+        agent, wrapper = self.settings.run_dir / "node_agent.py", self.settings.run_dir / "node-agent"
+        agent.write_text(agent_text())
         root = self.settings.cloud_dir / "%n"
-        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{AGENT}" --root "{root}"\n')
-        path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-        return path
-
-
-def require(condition: object, detail: str, hint: str) -> None:
-    """Raise SetupError unless ``condition``."""
-    if not condition:
-        raise SetupError(detail, hint=hint)
+        wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{agent}" --root "{root}"\n')
+        wrapper.chmod(0o755)
+        return wrapper

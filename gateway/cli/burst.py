@@ -11,6 +11,7 @@ import sys
 from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from gateway.cli.failure import explain
 from gateway.errors import BurstError
@@ -63,6 +64,16 @@ class LazyGroup(click.Group):
                 command: click.Command = getattr(module, cmd_name)
                 return command
         return None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name without loading any; options as click does."""
+        names = [
+            CompletionItem(name, help=about.partition(": ")[2])
+            for commands in SECTIONS.values()
+            for name, about in commands.items()
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the commands by section."""

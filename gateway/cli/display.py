@@ -47,7 +47,9 @@ def rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A table for a terminal."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        # Ids and states stay whole; only the last column, a sentence, is broken into lines.
+        whole = column is not columns[-1]
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=whole)
     for row in rows:
         table.add_row(*(f"[{_STYLES[cell]}]{cell}[/]" if cell in _STYLES else _escaped(cell) for cell in row))
     return table
@@ -77,7 +79,7 @@ def show_facts(facts: Sequence[tuple[str, str]]) -> None:
 def duration(seconds: float) -> str:
     """A length of time: "0.4 s", "12 s", "3 min 20 s", "2 h 05 min", "3 d 4 h"."""
     whole = round(seconds)
-    if seconds < 10:  # noqa: PLR2004 - below ten seconds the tenths tell something
+    if seconds < 9.95:  # noqa: PLR2004 - below ten seconds the tenths tell something
         return f"{seconds:.1f} s"
     if whole < 60:  # noqa: PLR2004
         return f"{whole} s"

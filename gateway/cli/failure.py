@@ -7,8 +7,25 @@ from __future__ import annotations
 
 import click
 
-from gateway.errors import BurstError, InputMissing, OptionError, ScriptError
+from gateway.errors import (
+    BurstError,
+    InputMissing,
+    InvalidRequest,
+    NotAllowed,
+    NotFound,
+    OptionError,
+    SchedulerRefused,
+    ScriptError,
+)
 
+_NEXT_STEPS: tuple[tuple[type[BurstError], str], ...] = (
+    (OptionError, "man sbatch has its form"),
+    (ScriptError, "mend the script"),
+    (NotFound, "burst jobs lists your jobs"),
+    (NotAllowed, "burst whoami says who you are"),
+    (InvalidRequest, "see --help"),
+    (SchedulerRefused, "change what Slurm objects to"),
+)
 _INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
@@ -37,5 +54,14 @@ def exit_code(error: BurstError) -> int:
 
 
 def _sentence(error: BurstError) -> str:
-    where = f"{error.field}: " if isinstance(error, ScriptError | InputMissing) and error.field else ""
-    return f"{where}{error.detail.rstrip('.')}" + (f"; {error.hint}" if error.hint else "")
+    place = error.field if isinstance(error, ScriptError | InputMissing) and error.field else ""
+    # The line is in the place already.
+    what = error.detail.removeprefix(f"line {place.rpartition(':')[2]}: ").rstrip(".")
+    return (f"{place}: " if place else "") + f"{what}; {error.hint or _next_step(error)}"
+
+
+def _next_step(error: BurstError) -> str:
+    """What to do about an error that does not say it itself."""
+    if error.retryable:
+        return "try again"
+    return next((step for kind, step in _NEXT_STEPS if isinstance(error, kind)), "the gateway's log may say more")

@@ -20,6 +20,7 @@ from gateway.client.gateway import Gateway
 from gateway.wire import JobView
 
 _LOOK_S = 1.0
+_KIND_WIDTH = len("staging-out")
 _COLUMNS = (">Job", "Name", "State", "Stage", "Offer", "Submitted", "Reason")
 
 
@@ -88,7 +89,8 @@ def cancel(job_ids: Sequence[str], as_json: bool) -> None:
         show_json(ended)
         return
     for one in ended:
-        click.echo(f"Job {name_of(one)}: {state_of(one)}")
+        ended_now = one.finished or one.state == "CANCELLED"
+        click.echo(f"Job {name_of(one)}: {state_of(one) if ended_now else f'is being ended; it was {one.state}'}")
 
 
 def follow(gateway: Gateway, shown: JobView, *, err: bool = True) -> JobView:
@@ -96,8 +98,8 @@ def follow(gateway: Gateway, shown: JobView, *, err: bool = True) -> JobView:
     known, reason, view = len(shown.timeline), shown.reason, shown
     for view in gateway.watch(name_of(shown)):
         for event in view.timeline[known:]:
-            click.echo(event_line(event, view.submitted_at), err=err)
-        if view.reason != reason and not view.finished and len(view.timeline) == known:
+            click.echo(event_line(event, view.submitted_at, _KIND_WIDTH), err=err)
+        if view.reason not in {"", reason} and not view.finished and len(view.timeline) == known:
             click.echo(f"{'now':>12}  {view.reason}", err=err)
         known, reason = len(view.timeline), view.reason
     return view

@@ -89,5 +89,8 @@ def show_quote(quote: Quote) -> None:
 
 def show_lines(lines: Sequence[QuoteLine]) -> None:
     """Print the priced lines of a quote or receipt."""
+    if not lines:
+        click.echo("Nothing was used.")
+        return
     rows = [(line.text, f"{line.quantity:.6g}", line.unit, in_credits(line.amount_ucr)) for line in lines]
     show_table(("What", ">Quantity", "Unit", ">Amount"), rows)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from gateway.cli.command_line import CommandLine, split
 from gateway.cli.connection import connected
@@ -37,12 +38,20 @@ class SbatchLike(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split the words; --help before the script shows the help page, as anywhere else."""
+        if ctx.resilient_parsing:
+            return []
         typed = split(args)
         if typed.has("help", "usage"):
             click.echo(ctx.get_help())
             ctx.exit()
         ctx.params = {"typed": typed}
         return []
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the gateway's own options, and files."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(incomplete, type="file")]
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
         """The order that sbatch wants."""
@@ -131,12 +140,8 @@ def job_environment(options: Mapping[str, str], variables: Mapping[str, str]) ->
     "ALL" means all on a cluster that shares the user's machine; here it names nothing, as the nodes are elsewhere.
     """
     chosen = {name: value for name, value in variables.items() if name.startswith("SBATCH_")}
-    for item in options.get("export", "").split(","):
-        name, equals, value = item.partition("=")
-        if equals:
-            chosen[name] = value
-        elif name in variables:
-            chosen[name] = variables[name]
+    # NAME=VALUE travels in the option itself.
+    chosen.update({name: variables[name] for name in options.get("export", "").split(",") if name in variables})
     return chosen
 
 
@@ -156,14 +161,14 @@ def _submission(typed: CommandLine) -> Submission:
 
 def _options(typed: CommandLine, name: str, script: str) -> Mapping[str, str]:
     """All of sbatch's options together; what sbatch would refuse is refused here, before anything is sent."""
-    command = parse(typed.options).options
+    command, variables = parse(typed.options).options, from_environment(os.environ)
     try:
-        found = directives.read(script, ignore_pbs="ignore-pbs" in command)
+        found = directives.read(script, ignore_pbs="ignore-pbs" in {**variables, **command})
     except ScriptError as error:
         raise _located(error, name) from None
     for warning in found.warnings:
         click.echo(f"burst: warning: {name}: {warning}", err=True)
-    return merge(found.options, from_environment(os.environ), command)
+    return merge(found.options, variables, command)
 
 
 def _script(typed: CommandLine) -> tuple[str, str]:

@@ -62,7 +62,7 @@ class Gateway:
         found = inputs.find(job.script, job.stage_in, job.directory)
         request = _request(job, found)
         if found:
-            refuse_unfunded(self._quote(request))
+            refuse_unfunded(self._quote(request, job.max_cost_ucr))
             inputs.upload(found, self.session)
         key = uuid.uuid4().hex
         return self.session.post(
@@ -71,7 +71,7 @@ class Gateway:
 
     def quote(self, job: Submission) -> wire.Quote:
         """What the job can cost at most; nothing is created or uploaded."""
-        return self._quote(_request(job, inputs.find(job.script, job.stage_in, job.directory)))
+        return self._quote(_request(job, inputs.find(job.script, job.stage_in, job.directory)), job.max_cost_ucr)
 
     def job(self, job: int | str) -> wire.JobView:
         """One job, by ``12``, ``12_3`` or the gateway's own id."""
@@ -117,10 +117,13 @@ class Gateway:
         """The files that the job left, with presigned URLs."""
         return self.session.get(f"/jobs/{_part(job)}/outputs", wire.Outputs)
 
-    def fetch(self, job: int | str, destination: Path, **how: object) -> wire.Outputs:
-        """Download the job's files below ``destination``, each checked against its SHA-256."""
+    def fetch(self, job: int | str, destination: Path) -> wire.Outputs:
+        """Download the job's files below ``destination``; those that are there with the right SHA-256 are kept.
+
+        Raises ChecksumMismatch for content that is not the manifest's, StoreError for a path that leaves it.
+        """
         found = self.outputs(job)
-        transfer.fetch(found.files, destination, **how)
+        transfer.fetch(found.files, destination)
         return found
 
     def logs(self, job: int | str, stream: str = "stdout") -> str:
@@ -161,8 +164,8 @@ class Gateway:
     ) -> None:
         self.close()
 
-    def _quote(self, request: wire.SubmitRequest) -> wire.Quote:
-        return self.session.post("/quotes", request, wire.Quote)
+    def _quote(self, request: wire.SubmitRequest, max_cost_ucr: int | None) -> wire.Quote:
+        return self.session.post("/quotes", request, wire.Quote, max_spend_ucr=max_cost_ucr)
 
 
 def read_script(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Inputs of a job: found in the script's ``#BURST --stage-in`` lines, hashed here, uploaded if the store lacks them.
 
-Invariant: a file is sent under the digest that was declared, or not at all; equal files travel once.
+Invariant: equal files travel once, and a file that changed between hashing and sending ends the submission.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class LocalFile:
 
     path: Path
     declared: wire.InputFile
+    modified_ns: int
+    """When it was last written, as of its hashing."""
 
 
 def find(script: str, named: Sequence[str], directory: Path) -> tuple[LocalFile, ...]:
@@ -47,6 +49,7 @@ def upload(files: Sequence[LocalFile], session: Session) -> None:
         answer = session.post("/uploads", request, wire.Upload)
         if answer.url is not None:
             transfer.put_file(answer.url, file.path)
+            _refuse_changed(file)
 
 
 def _named(text: str) -> burst.Input:
@@ -84,9 +87,17 @@ def _local_file(wanted: burst.Input, path: Path, source: str, destination: str) 
         # A pipe or device would be read for ever.
         raise _missing(wanted, f"{path} is no regular file")
     with path.open("rb") as file:
+        modified_ns = os.fstat(file.fileno()).st_mtime_ns
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
-    return LocalFile(path, wire.InputFile(source=source, destination=destination, sha256=digest, size=size))
+    declared = wire.InputFile(source=source, destination=destination, sha256=digest, size=size)
+    return LocalFile(path, declared, modified_ns)
+
+
+def _refuse_changed(file: LocalFile) -> None:
+    now = file.path.stat()
+    if (now.st_size, now.st_mtime_ns) != (file.declared.size, file.modified_ns):
+        raise InputMissing(f"{file.path} was written to while it was sent", hint="submit again when it is complete")
 
 
 def _missing(wanted: burst.Input, why: str) -> InputMissing:

@@ -10,6 +10,8 @@ from decimal import Decimal, InvalidOperation
 from gateway.errors import OptionError
 
 _CREDIT_UCR = 1_000_000
+_LARGEST_UCR = 2**63
+"""What a ledger row holds."""
 
 
 def in_credits(amount_ucr: int) -> str:
@@ -25,6 +27,6 @@ def from_credits(text: str) -> int:
         exact = int(amount)
     except (InvalidOperation, ValueError, OverflowError):
         exact, amount = 0, Decimal(0)
-    if exact <= 0 or exact != amount:
+    if not 0 < exact < _LARGEST_UCR or exact != amount:
         raise OptionError(f"{text!r} is not an amount of credits", hint="give one such as 2.5, six decimals at most")
     return exact

@@ -84,7 +84,9 @@ def _extract(package: Path, root: Path) -> None:
 def _need(*programs: str) -> None:
     missing = [name for name in programs if shutil.which(name) is None]
     if missing:
-        raise SetupError(f"this machine has no {', '.join(missing)} to unpack Debian's packages with", hint=_INSTALL_HINT)
+        raise SetupError(
+            f"this machine has no {', '.join(missing)} to unpack Debian's packages with", hint=_INSTALL_HINT
+        )
 
 
 def _run(*arguments: str) -> str:

@@ -26,6 +26,9 @@ Progress = Callable[[str], None]
 OLDEST, NEWEST = (24, 11), (26, 5)
 """Supported releases: those that serve REST v0.0.42."""
 
+NO_LONGER_AS_SLURM_USER = (25, 5)
+"""From this release on slurmrestd refuses, whatever it is told, to run as SlurmUser; only root has another user."""
+
 DAEMONS = ("slurmctld", "slurmd", "slurmstepd", "slurmrestd", "munged")
 COMMANDS = ("sbatch", "srun", "squeue", "sinfo", "scontrol", "scancel", "sacct", "salloc", "sstat", "sbcast", "munge")
 PACKAGES = (
@@ -52,7 +55,9 @@ class Distribution:
         """Path of a Slurm or munge program. Raises SetupError when there is none."""
         found = _which(name, self.path)
         if found is None:
-            raise SetupError(f"Slurm's program {name} is missing in {':'.join(map(str, self.path))}", hint=_INSTALL_HINT)
+            raise SetupError(
+                f"Slurm's program {name} is missing in {':'.join(map(str, self.path))}", hint=_INSTALL_HINT
+            )
         return found
 
     @property
@@ -76,6 +81,11 @@ def find(choice: Choice, cache_dir: Path, suite: str, progress: Progress) -> Dis
     return _private(cache_dir.resolve(), suite, progress)
 
 
+def lacking() -> str:
+    """What keeps this machine's own Slurm from being used; "" when nothing does."""
+    return _machine()[1]
+
+
 def release_of(version: str) -> tuple[int, int]:
     """(24, 11) of "24.11.5"; (0, 0) of what is no version."""
     match = re.match(r"(\d+)\.(\d+)", version)
@@ -90,7 +100,9 @@ def _machine() -> tuple[Distribution | None, str]:
         return None, "it has no " + ", ".join(missing)
     version = _version(path)
     if not OLDEST <= release_of(version) <= NEWEST:
-        return None, f"release {version or 'unknown'} is not in {OLDEST[0]}.{OLDEST[1]:02d} to {NEWEST[0]}.{NEWEST[1]:02d}"
+        return None, f"it is release {version or 'unknown'}, not one from 24.11 to 26.05"
+    if release_of(version) >= NO_LONGER_AS_SLURM_USER and os.getuid():
+        return None, f"slurmrestd {version} does not run as the only user of a cluster"
     plugins = _plugin_dir(path)
     if plugins is None:
         return None, "it has no plugin auth_jwt"
@@ -117,7 +129,9 @@ def _private(cache_dir: Path, suite: str, progress: Progress) -> Distribution:
             _fetch(home, suite, progress)
             private = _unpacked(home)
     if private is None:
-        raise SetupError(f"Debian's Slurm of {suite}, unpacked in {home}, does not run on this machine", hint=_INSTALL_HINT)
+        raise SetupError(
+            f"Debian's Slurm of {suite}, unpacked in {home}, does not run on this machine", hint=_INSTALL_HINT
+        )
     return private
 
 
@@ -154,7 +168,9 @@ def _relocate(work: Path, home: Path) -> None:
     (work / "bin").mkdir()
     for name in (*DAEMONS, *COMMANDS):
         program = _unpacked_program(work / "root", name)
-        _patchelf("--set-interpreter", str(_moved(loader, work, home)), "--force-rpath", "--set-rpath", search, str(program))
+        _patchelf(
+            "--set-interpreter", str(_moved(loader, work, home)), "--force-rpath", "--set-rpath", search, str(program)
+        )
         (work / "bin" / name).symlink_to(os.path.relpath(program, work / "bin"))
 
 

@@ -1,4 +1,4 @@
-"""EmbeddedSlurm: a private, real Slurm in one directory: munged, slurmctld, slurmrestd, and no node until one is wanted.
+"""EmbeddedSlurm: a private, real Slurm in one directory: munged, slurmctld, slurmrestd; no node until one is wanted.
 
 Invariant: its daemons outlive the gateway; starting it again adopts what runs and restarts what died, on the same ports
 and with the same keys, and stopping it leaves no process.
@@ -13,28 +13,24 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from gateway.daemons import Daemon
 from gateway.engines import ports, slurm_programs
-from gateway.engines.distribution import Distribution
+from gateway.engines.distribution import NO_LONGER_AS_SLURM_USER, Distribution
 from gateway.engines.slurm_conf import HEAD_CONF, ClusterPlan, Form, NodeGroup, render
+from gateway.engines.slurm_daemons import SlurmDaemons
 from gateway.engines.slurmrest import SlurmRestEngine
 from gateway.errors import BurstError, SchedulerRefused, SetupError
 from gateway.settings import SOCKET_PATH_MAX, Settings, SizeSettings
 
 _LOOPBACK = "127.0.0.1"
-_TICK_S = 0.03
-_PATIENCE_S = 60.0
 _TOKEN_LIFE_S = 600
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OWN_USER_SINCE = (25, 5)
-"""From this release on slurmrestd refuses, whatever it is told, to run as SlurmUser."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,7 @@ class Site:
     prolog: str | None = None
     epilog: str | None = None
     mpi: str = "none"
+    """What srun(1) does without ``--mpi``; "pmix" only where every node has libpmix, else every srun fails."""
 
 
 class EmbeddedSlurm:
@@ -57,10 +54,6 @@ class EmbeddedSlurm:
         self._distribution = distribution
         self._site = site
         self._lock = threading.Lock()
-        log = settings.log_dir
-        self._munged, self._slurmctld, self._slurmrestd = (
-            Daemon(name, settings.run_dir, log / f"{name}.log") for name in ("munged", "slurmctld", "slurmrestd")
-        )
 
     @property
     def version(self) -> str:
@@ -77,7 +70,7 @@ class EmbeddedSlurm:
 
     @property
     def url(self) -> str:
-        """slurmrestd's address."""
+        """Address of slurmrestd."""
         return f"http://{_LOOPBACK}:{self._ports()['slurmrestd']}"
 
     @property
@@ -91,29 +84,26 @@ class EmbeddedSlurm:
         return self._key("munge.key").read_bytes()
 
     def start(self) -> None:
-        """Bring it up, or adopt what runs; return when slurmctld answers through slurmrestd. Takes about a second.
+        """Bring it up, or adopt what runs; return when slurmctld answers through slurmrestd. Takes under a second.
 
         Raises SetupError, with the end of the log of the daemon that failed.
         """
-        self._check_paths()
+        self._check()
         with self._lock:
-            changed = self._prepare()
-            if changed:
+            if self._prepare():
                 # Daemons read their configuration once; jobs and nodes survive a restart of slurmctld.
-                self._slurmrestd.stop()
-                self._slurmctld.stop()
-            self._revive()
+                self._daemons().stop(("slurmrestd", "slurmctld"))
+            self._daemons().revive(self._answers)
 
     def heal(self) -> tuple[str, ...]:
         """Restart the daemons that died; return their names. Costs three looks into /proc when all live."""
         with self._lock:
-            return self._revive()
+            return self._daemons().revive(self._answers)
 
     def stop(self) -> None:
         """End all its daemons and wait until they are gone. Process nodes are their provider's to end."""
         with self._lock:
-            for daemon in (self._slurmrestd, self._slurmctld, self._munged):
-                daemon.stop()
+            self._daemons().stop()
 
     def engine(self) -> SlurmRestEngine:
         """An Engine for this cluster."""
@@ -138,16 +128,14 @@ class EmbeddedSlurm:
         slurmd, stepd = (str(self._distribution.program(name)) for name in ("slurmd", "slurmstepd"))
         return [slurmd, "-D", "-b", "-N", node, "-f", self.environment()["SLURM_CONF"], "-d", stepd]
 
-    # ------------------------------------------------------------------ preparation
-
-    def _check_paths(self) -> None:
-        for path in (self._munge_socket, self._site_socket):
+    def _check(self) -> None:
+        for path in (self._socket("munge"), self._socket("site")):
             if len(os.fsencode(path)) > SOCKET_PATH_MAX:
                 raise SetupError(
                     f"{path} is longer than {SOCKET_PATH_MAX} bytes, the longest path of a Unix socket",
                     hint="choose a directory with a shorter path: burst up --dir DIR",
                 )
-        if self._distribution.release >= _OWN_USER_SINCE and os.getuid():
+        if self._distribution.release >= NO_LONGER_AS_SLURM_USER and os.getuid():
             raise SetupError(
                 f"slurmrestd {self.version} does not run as the cluster's only user",
                 hint='set slurm = "private" in burst.toml, or start the gateway as root',
@@ -162,8 +150,11 @@ class EmbeddedSlurm:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _keep(self._key("munge.key"), lambda: secrets.token_bytes(128))
         _keep(self._key("jwt.key"), lambda: secrets.token_bytes(32))
-        files = render(self._plan())
-        return any([_write_if_new(settings.slurm_dir / name, text) for name, text in files.items()])
+        slurm_programs.install(
+            self._programs(), settings.spool_dir, self._socket("site"), wait_s=settings.resume_timeout_s
+        )
+        written = [_write_if_new(settings.slurm_dir / name, text) for name, text in render(self._plan()).items()]
+        return any(written)
 
     def _plan(self) -> ClusterPlan:
         settings, known = self._settings, self._ports()
@@ -172,7 +163,7 @@ class EmbeddedSlurm:
             directory=settings.slurm_dir,
             log_dir=settings.log_dir,
             jwt_key=self._key("jwt.key"),
-            munge_socket=self._munge_socket,
+            munge_socket=self._socket("munge"),
             plugin_dir=self._distribution.plugin_dir,
             form=self._site.form,
             head_host=socket.gethostname().split(".")[0],
@@ -180,9 +171,7 @@ class EmbeddedSlurm:
             slurmctld_port=known["slurmctld"],
             user=self.user,
             groups=node_groups(settings.sizes, known.get("nodes")),
-            programs=slurm_programs.install(
-                settings.slurm_dir / "programs", settings.spool_dir, self._site_socket, settings.resume_timeout_s
-            ),
+            programs=self._programs(),
             prolog=self._site.prolog,
             epilog=self._site.epilog,
             mpi=self._site.mpi,
@@ -192,94 +181,29 @@ class EmbeddedSlurm:
             max_time_limit_min=settings.max_time_limit_min,
         )
 
-    def _ports(self) -> dict[str, int]:
-        nodes = sum(size.max_nodes for size in self._settings.sizes) if self._site.form == "process" else 0
-        return ports.remembered(
-            self._settings.slurm_dir / "ports.json", {"slurmctld": 1, "slurmrestd": 1, "nodes": nodes}
+    def _daemons(self) -> SlurmDaemons:
+        return SlurmDaemons(
+            self._plan(),
+            self._distribution,
+            self._settings.run_dir,
+            self._key("munge.key"),
+            (_LOOPBACK, self._ports()["slurmrestd"]),
+            self.environment(),
         )
 
-    @property
-    def _munge_socket(self) -> Path:
-        return self._settings.run_dir / "munge.sock"
+    def _ports(self) -> dict[str, int]:
+        nodes = sum(size.max_nodes for size in self._settings.sizes) if self._site.form == "process" else 0
+        wanted = {"slurmctld": 1, "slurmrestd": 1, "nodes": nodes}
+        return ports.remembered(self._settings.slurm_dir / "ports.json", wanted)
 
-    @property
-    def _site_socket(self) -> Path:
-        return self._settings.run_dir / "site.sock"
+    def _programs(self) -> dict[str, Path]:
+        return slurm_programs.paths(self._settings.slurm_dir / "programs")
+
+    def _socket(self, name: str) -> Path:
+        return self._settings.run_dir / f"{name}.sock"
 
     def _key(self, name: str) -> Path:
         return self._settings.secrets_dir / name
-
-    # ------------------------------------------------------------------ daemons
-
-    def _revive(self) -> tuple[str, ...]:
-        """Start what does not run, each after what it needs answers."""
-        started = [
-            daemon.name
-            for daemon, begin, ready in (
-                (self._munged, self._begin_munged, self._munged_ready),
-                (self._slurmctld, self._begin_slurmctld, self._slurmctld_ready),
-                (self._slurmrestd, self._begin_slurmrestd, self._slurmrestd_ready),
-            )
-            if _revived(daemon, begin, ready)
-        ]
-        if started:
-            _wait(self._slurmctld, self._answers)
-        return tuple(started)
-
-    def _begin_munged(self) -> None:
-        slurm_dir = self._settings.slurm_dir
-        options = {
-            "key-file": self._key("munge.key"),
-            "socket": self._munge_socket,
-            "pid-file": slurm_dir / "munged.pid",
-            "seed-file": slurm_dir / "munge.seed",
-            "num-threads": 8,
-        }
-        # --force: a folder of the directory may be writable for a group, and a killed munged leaves its socket.
-        words = [f"--{name}={value}" for name, value in options.items()]
-        self._run(self._munged, ["--foreground", "--force", *words])
-
-    def _begin_slurmctld(self) -> None:
-        self._run(self._slurmctld, ["-D"])
-
-    def _begin_slurmrestd(self) -> None:
-        # Without slurmdbd the default plugins are fatal. SLURM_JWT=daemon: it acts with its callers' tokens only.
-        address = self.url.removeprefix("http://")
-        arguments = ["-s", "openapi/slurmctld", "-a", "rest_auth/jwt", "-t", "8", address]
-        extra = {"SLURM_JWT": "daemon"}
-        if self._distribution.release >= _OWN_USER_SINCE:
-            self._slurmrestd.start(self._as_nobody("slurmrestd", arguments), env=self._daemon_environment() | extra)
-            return
-        # It runs as SlurmUser, the only user here; that is what this release calls "disable_user_check".
-        self._run(self._slurmrestd, arguments, extra | {"SLURMRESTD_SECURITY": "disable_user_check"})
-
-    def _as_nobody(self, name: str, arguments: Iterable[str]) -> list[str]:
-        """A command that runs as nobody and gets its configuration as an open file, as it may not enter our folder."""
-        conf = self._settings.slurm_dir / "rest.conf"
-        conf.write_text("".join((self._settings.slurm_dir / part).read_text() for part in ("slurm.conf", HEAD_CONF)
-                                ).replace("Include slurm.conf\n", ""))  # fmt: skip
-        script = 'exec 3<"$1"; shift; SLURM_CONF=/proc/self/fd/3; export SLURM_CONF; exec "$@"'
-        drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        return ["/bin/sh", "-c", script, "sh", str(conf), *drop, str(self._distribution.program(name)), *arguments]
-
-    def _run(self, daemon: Daemon, arguments: Iterable[str], extra: Mapping[str, str] | None = None) -> None:
-        program = str(self._distribution.program(daemon.name))
-        daemon.start([program, *arguments], env=self._daemon_environment() | dict(extra or {}), cwd=Path("/"))
-
-    def _daemon_environment(self) -> dict[str, str]:
-        """Only what Slurm needs: the gateway's own environment may hold secrets, and slurmctld's programs inherit it."""
-        kept = {name: os.environ[name] for name in ("TZ", "LANG") if name in os.environ}
-        return kept | self.environment()
-
-    def _munged_ready(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self._munge_socket)) == 0
-
-    def _slurmctld_ready(self) -> bool:
-        return _listens(self._site.head_address, self._ports()["slurmctld"])
-
-    def _slurmrestd_ready(self) -> bool:
-        return _listens(_LOOPBACK, self._ports()["slurmrestd"])
 
     def _answers(self) -> bool:
         engine = self.engine()
@@ -292,7 +216,7 @@ class EmbeddedSlurm:
 
     def _requeue(self, job_id: int) -> None:
         """By scontrol: slurmrestd has no call for it. Raises SchedulerRefused with Slurm's words."""
-        command = [self._distribution.program("scontrol"), "requeue", str(job_id)]
+        command = [str(self._distribution.program("scontrol")), "requeue", str(job_id)]
         done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise SchedulerRefused(done.stderr.strip() or f"scontrol ended with {done.returncode}")
@@ -302,43 +226,18 @@ def node_groups(sizes: Iterable[SizeSettings], first_port: int | None) -> tuple[
     """The nodes of each size, the cheap ones first in Slurm's order; with ports in a row where they need them."""
     groups = []
     for size in sizes:
-        groups.append(
-            NodeGroup(
-                name=size.name,
-                count=size.max_nodes,
-                cpus=size.cores,
-                memory_mb=size.memory_mb,
-                gpus=size.gpus,
-                weight=max(1, round(size.credits_per_hour * 1000)),
-                first_port=first_port,
-            )
+        group = NodeGroup(
+            name=size.name,
+            count=size.max_nodes,
+            cpus=size.cores,
+            memory_mb=size.memory_mb,
+            gpus=size.gpus,
+            weight=max(1, round(size.credits_per_hour * 1000)),
+            first_port=first_port,
         )
+        groups.append(group)
         first_port = None if first_port is None else first_port + size.max_nodes
     return tuple(groups)
-
-
-def _revived(daemon: Daemon, begin: Callable[[], None], ready: Callable[[], bool]) -> bool:
-    if daemon.alive():
-        return False
-    begin()
-    _wait(daemon, ready)
-    return True
-
-
-def _wait(daemon: Daemon, ready: Callable[[], bool]) -> None:
-    """Return once ``ready``; raise SetupError with its last words if the daemon ends or takes too long."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while not ready():
-        if not daemon.alive():
-            raise SetupError(f"{daemon.name} ended: {daemon.last_words()}", hint=f"read {daemon.log}")
-        if time.monotonic() > deadline:
-            raise SetupError(f"{daemon.name} does not answer after {_PATIENCE_S:.0f} s", hint=f"read {daemon.log}")
-        time.sleep(_TICK_S)
-
-
-def _listens(address: str, port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((address, port)) == 0
 
 
 def _keep(path: Path, make: Callable[[], bytes]) -> None:

@@ -27,6 +27,7 @@ def remembered(file: Path, wanted: Mapping[str, int]) -> dict[str, int]:
     missing = {name: count for name, count in wanted.items() if name not in ports and count}
     if missing:
         ports |= _choose(missing)
+        file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".new")
         temporary.write_text(json.dumps(ports, indent=1))
         temporary.replace(file)

@@ -21,6 +21,8 @@ ALREADY_DONE = 2021
 _NO_SUCH_JOB = 2017
 # Communication errors (1001 to 1004, 1800 to 1805), standby (2027) and a timeout of the socket (5004).
 _UNREACHABLE = frozenset({*range(1001, 1005), *range(1800, 1806), 2027, 5004})
+_VAGUE = frozenset({-1, 1})
+"""What some calls say when the controller is away: "Unspecified error", "Operation not permitted"."""
 _NOT_FOUND_STATUS = 404
 _NOT_ALLOWED_STATUS = 401
 _RETRY_HINT = "Slurm's controller or its REST server is down or starting; the gateway tries again by itself"
@@ -75,6 +77,11 @@ class RestClient:
         if worse or (failed and len(failed) == len(outcomes)):
             raise _refusal(worse or failed, safe=False)
 
+    def controller_answers(self) -> bool:
+        """Whether slurmctld is up: slurmrestd finds out in milliseconds, while its other calls wait for long."""
+        pings = self.get("/ping").get("pings") or [{}]
+        return any(ping.get("pinged") == "UP" for ping in pings)
+
     def version(self) -> str:
         """The API version in use, asked for once. Raises SchedulerError if the server has none that we know."""
         if self._version is None:
@@ -107,7 +114,12 @@ class RestClient:
         except httpx2.TransportError as error:
             hint = _RETRY_HINT if method == "GET" else _LOST_HINT
             raise SchedulerUnavailable(f"slurmrestd did not answer: {error}", hint=hint) from error
-        return _answer(response, safe=method == "GET")
+        try:
+            return _answer(response, safe=method == "GET")
+        except SchedulerRefused as refusal:
+            if refusal.errno in _VAGUE and not self.controller_answers():
+                raise SchedulerUnavailable("Unable to contact slurm controller", hint=_RETRY_HINT) from refusal
+            raise
 
 
 def _answer(response: httpx2.Response, *, safe: bool) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ClusterShell.NodeSet import NodeSet
-
 from gateway.engines.engine import SchedulerJob, SchedulerNode
+from gateway.slurm.hostlists import expand
 
 Record = Mapping[str, Any]
 
@@ -30,7 +29,7 @@ def job_of(record: Record) -> SchedulerJob:
         token=record.get("admin_comment") or "",
         states=states,
         reason=_reason(record),
-        nodes=tuple(NodeSet(record.get("nodes") or "")),
+        nodes=expand(record.get("nodes") or ""),
         batch_host=record.get("batch_host") or None,
         submitted_at=time_of(record.get("submit_time")),
         # Slurm fills both in advance: with its plan while the job waits, with the time limit while it runs.

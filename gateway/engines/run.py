@@ -77,7 +77,7 @@ def standing(tasks: Iterable[SchedulerJob]) -> Standing:
     finished = bool(tasks) and all(task.finished for task in tasks)
     codes = [_exit_code(task) for task in tasks]
     return Standing(
-        state=_overall(states),
+        state="CONFIGURING" if _overall(states) == "RUNNING" and _only_configuring(tasks) else _overall(states),
         reason=waiting.reason if waiting else "",
         finished=finished,
         exit_code=max((code for code in codes if code is not None), default=None) if finished else None,
@@ -111,6 +111,10 @@ def task_of(task: SchedulerJob) -> int:
 def _exit_code(task: SchedulerJob) -> int | None:
     # As a shell tells it: 128 + signal for a job that a signal ended.
     return 128 + task.signal if task.signal else task.exit_code
+
+
+def _only_configuring(tasks: Iterable[SchedulerJob]) -> bool:
+    return all("CONFIGURING" in task.states for task in tasks if task.state == "RUNNING")
 
 
 def _overall(states: set[str]) -> str:

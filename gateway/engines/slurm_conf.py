@@ -22,6 +22,16 @@ LAUNCH_PATIENCE_S = 3600
 REMEMBER_S = 86400
 """MinJobAge: how long slurmctld remembers an ended job, and so how long a gateway may be away."""
 
+_POWER = (
+    ("ReconfigFlags", "KeepPowerSaveSettings"),
+    (
+        "SlurmctldParameters",
+        "enable_configless,idle_on_node_suspend,power_save_interval=1,power_save_min_interval=0",
+    ),
+    # Latency: by default a scheduling pass may wait 3 s for more submissions, and backfill 30 s.
+    ("SchedulerParameters", "sched_min_interval=0,batch_sched_delay=0,bf_interval=5,bf_continue,sbatch_wait_nodes"),
+)
+
 Form = Literal["container", "process"]
 Lines = Iterable[tuple[str, object]]
 
@@ -105,7 +115,7 @@ def _everywhere(plan: ClusterPlan) -> Lines:
         ("DebugFlags", "NO_CONF_HASH"),
         *_execution(plan),
         *_timeouts(plan),
-        *_power(plan),
+        *_POWER,
     )
 
 
@@ -142,7 +152,7 @@ def _execution(plan: ClusterPlan) -> Lines:
 
 def _timeouts(plan: ClusterPlan) -> Lines:
     return (
-        ("MessageTimeout", 30),
+        ("MessageTimeout", 20),
         ("BatchStartTimeout", LAUNCH_PATIENCE_S),
         ("MinJobAge", REMEMBER_S),
         ("KillWait", 30),
@@ -151,21 +161,6 @@ def _timeouts(plan: ClusterPlan) -> Lines:
         ("SuspendTime", plan.idle_s),
         ("ResumeRate", 0),
         ("SuspendRate", 0),
-    )
-
-
-def _power(plan: ClusterPlan) -> Lines:  # noqa: ARG001 - one shape for all parts
-    return (
-        ("ReconfigFlags", "KeepPowerSaveSettings"),
-        (
-            "SlurmctldParameters",
-            "enable_configless,idle_on_node_suspend,power_save_interval=1,power_save_min_interval=0",
-        ),
-        # Latency: by default a scheduling pass may wait 3 s for more submissions, and backfill 30 s.
-        (
-            "SchedulerParameters",
-            "sched_min_interval=0,batch_sched_delay=0,bf_interval=5,bf_continue,sbatch_wait_nodes",
-        ),
     )
 
 
@@ -179,6 +174,7 @@ def _head(plan: ClusterPlan) -> Lines:
         ("SlurmctldPidFile", plan.directory / "slurmctld.pid"),
         # Without a log file of its own, slurmctld -D writes to stderr only, which its daemon's log collects.
         ("SlurmctldSyslogDebug", "quiet"),
+        ("MailProg", "/bin/true"),
         ("JobCompType", "jobcomp/filetxt"),
         ("JobCompLoc", plan.log_dir / "jobcomp.txt"),
     )
@@ -195,10 +191,8 @@ def _nodes(plan: ClusterPlan) -> str:
 
 
 def _node_line(group: NodeGroup, form: Form) -> str:
-    words = [
-        f"NodeName={group.nodes} State=CLOUD CPUs={group.cpus} RealMemory={group.memory_mb}"
-        f" Feature={group.name} Weight={group.weight}"
-    ]
+    words = [f"NodeName={group.nodes} State=CLOUD CPUs={group.cpus} RealMemory={group.memory_mb}"]
+    words.append(f"Feature={group.name} Weight={group.weight}")
     if group.gpus:
         words.append(f"Gres=gpu:{group.gpus}")
     if form == "process":

@@ -32,7 +32,7 @@ class SlurmRestEngine:
     name = "slurmrest"
 
     def __init__(
-        self, url: str, user: str, token: Callable[[], str], *, requeue: Requeue | None = None, timeout_s: float = 40.0
+        self, url: str, user: str, token: Callable[[], str], *, requeue: Requeue | None = None, timeout_s: float = 30.0
     ) -> None:
         self._client = RestClient(url, user, token, timeout_s)
         self._requeue = requeue
@@ -43,8 +43,7 @@ class SlurmRestEngine:
 
     def ready(self) -> bool:
         """Whether slurmctld itself answers; slurmrestd may be up before it."""
-        pings = self._client.get("/ping").get("pings") or [{}]
-        return any(ping.get("pinged") == "UP" for ping in pings)
+        return self._client.controller_answers()
 
     def submit(self, submission: Submission) -> int:
         """Give Slurm a job, return its id. Raises SchedulerRefused.
@@ -56,7 +55,8 @@ class SlurmRestEngine:
             "admin_comment": submission.token,
             "current_working_directory": submission.working_directory,
             # slurmrestd refuses a job without any environment.
-            "environment": [f"{name}={value}" for name, value in submission.environment.items()] or ["PATH=/usr/bin:/bin"],
+            "environment": [f"{name}={value}" for name, value in submission.environment.items()]
+            or ["PATH=/usr/bin:/bin"],
             **(_identity(submission.user) if submission.user else {}),
         }
         answer = self._client.send("POST", "/job/submit", {"script": submission.script, "job": job})
@@ -141,5 +141,7 @@ def _identity(user: str) -> dict[str, str]:
     try:
         known = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     except KeyError:
-        raise SchedulerError(f"this machine knows no user {user}", hint="jobs need a Unix user on head and nodes") from None
+        raise SchedulerError(
+            f"this machine knows no user {user}", hint="jobs need a Unix user on head and nodes"
+        ) from None
     return {"user_id": str(known.pw_uid), "group_id": str(known.pw_gid)}

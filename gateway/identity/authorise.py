@@ -25,7 +25,6 @@ class Action(StrEnum):
     GIVE_CREDIT = "give credit"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
-    MANAGE_USERS = "manage users"
 
 
 class Rule(StrEnum):
@@ -47,7 +46,6 @@ POLICY: Mapping[Action, Rule] = {
     Action.SPEND: Rule.PAYER,
     Action.SEE_ACCOUNT: Rule.PAYER,
     Action.GIVE_CREDIT: Rule.ADMIN,
-    Action.MANAGE_USERS: Rule.ADMIN,
 }
 
 

@@ -1,7 +1,8 @@
 """Job credentials: a short-lived JWT in the WLCG profile with which one attempt of one job reaches its own data.
 
-Invariant: a credential names one attempt and its scopes, and is void at its expiry or as soon as its attempt's are
-revoked, whichever is first. Source: WLCG Common JWT Profiles 1.2, "Capability based Authorization".
+Invariant: a credential names one attempt on one node and its scopes, and is void at its expiry or as soon as the port
+that is asked calls it revoked, whichever is first. Source: WLCG Common JWT Profiles 1.2, "Capability based
+Authorization".
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Credentials:
             "exp": int(expires.timestamp()),
             "jti": secrets.token_urlsafe(16),
             "scope": " ".join(
-                (f"{READ}:{prefix}", f"{CREATE}:{prefix}", CANCEL, *(f"{READ}:{path}" for path in reads))
+                (f"{CREATE}:{prefix}", CANCEL, *(f"{READ}:{_unbroken(path)}" for path in (prefix, *reads)))
             ),
             "burst_job": job.id,
             "burst_attempt": attempt.prefix.rstrip("/").rpartition("/")[2],

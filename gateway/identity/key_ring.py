@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from gateway.errors import BadSignature, SetupError
@@ -104,7 +105,7 @@ def _new_key(now: datetime) -> SigningKey:
 def _load(path: Path) -> tuple[SigningKey, ...]:
     try:
         keys = tuple(_read_key(entry) for entry in json.loads(path.read_text())["keys"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, JoseError) as error:
         raise SetupError(
             f"{path} is not a key ring.", hint="restore it from a backup; its signatures need it"
         ) from error

@@ -40,9 +40,3 @@ class UserStore(Protocol):
 
     def password_hash(self, name: str) -> str | None:
         """What is kept of a user's password; None when there is no such user."""
-
-    def set_password_hash(self, name: str, password_hash: str) -> None:
-        """Replace it. Raises NotFound."""
-
-    def all(self) -> tuple[User, ...]:
-        """Every user, by name."""

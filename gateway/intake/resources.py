@@ -25,13 +25,26 @@ def resources_of(options: Mapping[str, str]) -> Resources:
         # As sbatch(1) has it, --ntasks-per-node with --nodes alone says how many tasks there are.
         tasks = per_node * nodes.fewest
     gpus_per_node, gpus = _gpus(options, tasks, nodes.fewest)
+    fewest = min(nodes.fewest, tasks) if tasks and "ntasks" in options else nodes.fewest
+    if gpus and gpus_per_node and "nodes" not in options:
+        fewest = max(fewest, -(-gpus // gpus_per_node))
+    most = _most(nodes, options)
+    cpus_per_node = max(
+        cpus * max(1, per_node, -(-tasks // most) if most else 0),
+        _number(options, "mincpus"),
+        _number(options, "cpus-per-gpu") * gpus_per_node,
+    )
     return Resources(
-        nodes=min(nodes.fewest, tasks) if tasks and "ntasks" in options else nodes.fewest,
-        max_nodes=_most(nodes, options),
-        cpus_per_node=max(_number(options, "mincpus"), cpus * max(1, per_node), _cpus_of_gpus(options, gpus_per_node)),
-        memory_mb_per_node=max(_memory(options, "mem"), _memory(options, "mem-per-gpu") * gpus_per_node),
+        nodes=fewest,
+        max_nodes=most,
+        cpus_per_node=cpus_per_node,
+        memory_mb_per_node=max(
+            _memory(options, "mem"),
+            _memory(options, "mem-per-cpu") * cpus_per_node,
+            _memory(options, "mem-per-gpu") * gpus_per_node,
+        ),
         memory_mb_per_cpu=_memory(options, "mem-per-cpu"),
-        gpus_per_node=gpus_per_node,
+        gpus_per_node=gpus_per_node or min(gpus, 1),
         gpus=gpus,
         tasks=tasks,
         cpus_per_task=cpus,
@@ -79,18 +92,22 @@ def _array_tasks(options: Mapping[str, str]) -> int:
 
 
 def _gpus(options: Mapping[str, str], tasks: int, nodes: int) -> tuple[int, int]:
-    """GPUs of each node, and of the whole job where only that is given."""
-    per_node = max(_gpu_count(options.get("gpus-per-node", "0")), _gres_gpus(options.get("gres", "")))
-    per_node = max(per_node, _gpu_count(options.get("gpus-per-socket", "0")) * max(1, _number(options, "sockets-per-node")))
+    """GPUs of each node (0: only a total was asked), and of the whole job (0: only a number a node)."""
+    sockets = max(1, _number(options, "sockets-per-node"))
+    per_node = max(
+        _gpu_count(options.get("gpus-per-node", "0")),
+        _gres_gpus(options.get("gres", "")),
+        _gpu_count(options.get("gpus-per-socket", "0")) * sockets,
+    )
     total = _gpu_count(options.get("gpus", "0"))
     per_task = _gpu_count(options.get("gpus-per-task", "0"))
     if per_task and not (tasks or total):
         message = "--gpus-per-task used without either --gpus or -n/--ntasks is not allowed."
         raise OptionError(message, option="--gpus-per-task", exit_code=1, hint="add --ntasks")
     total = max(total, per_task * tasks)
-    if total and not per_node:
-        # Spread evenly, a node has at least this many.
-        per_node = -(-total // nodes) if "nodes" in options else 1
+    if total and not per_node and "nodes" in options:
+        # Spread evenly, each node has at least this many.
+        per_node = -(-total // nodes)
     return per_node, total
 
 
@@ -108,7 +125,3 @@ def _gres_gpus(value: str) -> int:
             number = re.fullmatch(r"(\d+)(k?)", rest[-1], re.ASCII | re.IGNORECASE) if rest else None
             count += int(number[1]) * (1024 if number[2] else 1) if number else 1
     return count
-
-
-def _cpus_of_gpus(options: Mapping[str, str], gpus_per_node: int) -> int:
-    return _number(options, "cpus-per-gpu") * gpus_per_node

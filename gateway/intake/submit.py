@@ -32,6 +32,7 @@ def read(request: wire.SubmitRequest, *, default_time_limit_s: int, max_time_lim
 
     Raises ``ScriptError``, ``OptionError`` (sbatch's words and exit codes) and ``InputMissing``.
     """
+    _refuse_nul(request)
     command = _command(request)
     variables = slurm.from_environment(request.environment)
     found = directives.read(request.script, ignore_pbs="ignore-pbs" in {**variables, **command})
@@ -58,13 +59,17 @@ def read(request: wire.SubmitRequest, *, default_time_limit_s: int, max_time_lim
     )
 
 
+def _refuse_nul(request: wire.SubmitRequest) -> None:
+    words = (*request.options, *request.arguments, *request.environment, *request.environment.values())
+    if any("\0" in word for word in words):
+        raise InvalidRequest("an option, argument or variable holds a NUL character", hint="remove it")
+
+
 def _command(request: wire.SubmitRequest) -> Mapping[str, str]:
     parsed = slurm.parse(request.options)
     if parsed.rest:
         hint = "send the script and its arguments apart from the options"
         raise OptionError(f"{parsed.rest[0]!r} is not an option", option=parsed.rest[0], hint=hint)
-    if ":" in request.options:
-        raise OptionError("heterogeneous jobs are not supported", option=":", exit_code=1, hint="submit jobs of their own")
     return parsed.options
 
 
@@ -87,7 +92,9 @@ def _relocate(options: dict[str, str], submit_directory: str) -> None:
     tops = (home / options.pop("chdir", "."), home)
     for name in ("output", "error", "input"):
         if name in options and options[name] not in _KEPT_PATHS:
-            options[name] = _inside(options[name], tops)
+            inside = _inside(options.pop(name), tops)
+            if inside not in {"", "."}:
+                options[name] = inside
 
 
 def _inside(path: str, tops: Sequence[PurePosixPath]) -> str:

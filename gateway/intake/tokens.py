@@ -25,9 +25,8 @@ class Word:
 
 @dataclass
 class _Open:
-    """The word that is being read."""
+    """The word that is being read, and the quote that is open in it."""
 
-    start: int
     letters: list[str] = field(default_factory=list)
     quote: str = ""
 
@@ -39,25 +38,29 @@ def words(line: str, number: int, start: int) -> Iterator[Word]:
     ends the line even inside a word, and so does an empty word. Raises ``ScriptError`` (sbatch ends with 1) for an
     open quote and for a word that begins with ``:``.
     """
-    place = start
-    while True:
-        while place < len(line) and line[place] in _BLANK:
-            place += 1
-        if place >= len(line) or line[place] == "#":
-            return
+    rest = place = _past_blanks(line, start)
+    while place < len(line) and line[place] != "#":
         if line[place] == ":":
-            raise _unexpected(line[start:], number, place)
-        text, place, begun = _word(line, number, place)
+            raise _wrong("Unexpected `:`", line[rest:], number, place, "heterogeneous jobs are not supported")
+        word, end = _word(line, place)
+        if word.quote:
+            raise _wrong(f"Unmatched `{word.quote}`", line[rest:], number, place, f"close the quote {word.quote}")
+        text = "".join(word.letters)
         if not text:
             return
-        yield Word(text, number, begun + 1)
-        if place < len(line) and line[place] == "#":
-            return
+        yield Word(text, number, place + 1)
+        rest, place = end, _past_blanks(line, end)
 
 
-def _word(line: str, number: int, place: int) -> tuple[str, int, int]:
-    """The word at ``place``, where it ends, and where it began."""
-    word = _Open(place)
+def _past_blanks(line: str, place: int) -> int:
+    while place < len(line) and line[place] in _BLANK:
+        place += 1
+    return place
+
+
+def _word(line: str, place: int) -> tuple[_Open, int]:
+    """The word at ``place``, and where it ends."""
+    word = _Open()
     while place < len(line):
         letter = line[place]
         if letter == "\\":
@@ -72,15 +75,7 @@ def _word(line: str, number: int, place: int) -> tuple[str, int, int]:
         else:
             word.letters.append(letter)
         place += 1
-    if word.quote:
-        raise ScriptError(
-            f"Unmatched `{word.quote}` in [{line[word.start :]}]",
-            line=number,
-            column=word.start + 1,
-            exit_code=1,
-            hint=f"close the quote {word.quote}",
-        )
-    return "".join(word.letters), place, word.start
+    return word, place
 
 
 def _inside(word: _Open, letter: str) -> None:
@@ -90,11 +85,5 @@ def _inside(word: _Open, letter: str) -> None:
         word.letters.append(letter)
 
 
-def _unexpected(text: str, number: int, place: int) -> ScriptError:
-    return ScriptError(
-        f"Unexpected `:` in [{text}]",
-        line=number,
-        column=place + 1,
-        exit_code=1,
-        hint="components of a heterogeneous job are not supported in directives",
-    )
+def _wrong(what: str, rest: str, number: int, place: int, hint: str) -> ScriptError:
+    return ScriptError(f"{what} in [{rest}]", line=number, column=place + 1, exit_code=1, hint=hint)

@@ -24,7 +24,7 @@ def nodes_on(resources: Resources, cores: int, *, memory_mb: int = 0, gpus: int 
     if each == 0 or (resources.gpus and not gpus):
         return 0
     for_tasks = -(-resources.tasks // each)
-    for_gpus = -(-resources.gpus // (resources.gpus_per_node or gpus)) if resources.gpus else 0
+    for_gpus = -(-resources.gpus // gpus) if resources.gpus else 0
     needed = max(resources.nodes, for_tasks, for_gpus)
     if resources.max_nodes and needed > resources.max_nodes:
         return 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import NoOfferFits
+from gateway.jobs.fit import nodes_on
 from gateway.jobs.job import Resources
 from gateway.placement.offers import Offer
 
@@ -32,58 +33,62 @@ def place(resources: Resources, offers: Iterable[Offer]) -> Placement:
     priced = [offer for offer in offers if offer.price_ucr_per_hour > 0]
     if not priced:
         raise NoOfferFits("No offer has a price.", hint="an administrator sets prices in burst.toml")
-    fitting = [Placement(offer, _nodes_on(resources, offer)) for offer in priced if _fits(resources, offer)]
+    choices = [Placement(offer, nodes) for offer in priced if (nodes := _nodes(resources, offer))]
+    fitting = [choice for choice in choices if choice.nodes <= choice.offer.max_nodes]
     if not fitting:
-        raise NoOfferFits(_too_much(resources, priced), hint="`burst offers` shows what can be had")
+        reason = _too_many_nodes(choices, priced) if choices else _too_big_a_node(resources, priced)
+        raise NoOfferFits(reason, hint="`burst offers` shows what can be had")
     return min(fitting, key=lambda choice: (choice.price_ucr_per_hour, choice.offer.cores, choice.offer.name))
 
 
+def _nodes(resources: Resources, offer: Offer) -> int:
+    return nodes_on(resources, offer.cores, memory_mb=offer.memory_mb, gpus=offer.gpus)
+
+
+def _too_many_nodes(choices: Sequence[Placement], offers: Sequence[Offer]) -> str:
+    most = max(choices, key=lambda choice: choice.offer.max_nodes)
+    largest = "the largest offer" if len(choices) == len(offers) else "the largest offer with such nodes"
+    asked = _count(most.nodes, "node")
+    return f"The job asks for {asked}; {largest}, {most.offer.name}, has {most.offer.max_nodes}."
+
+
 @dataclass(frozen=True)
-class _Demand:
-    """One thing that a job asks of each offer, in words and in numbers."""
+class _Measure:
+    """One thing that a node has some of: how much a job asks for, how much an offer has, and the word for it."""
 
-    words: Callable[[int], str]
-    asked: Callable[[Resources, Offer], int]
+    asked: Callable[[Resources], int]
     had: Callable[[Offer], int]
-    suffix: str = ""
+    words: Callable[[int], str]
 
 
-def _nodes_on(resources: Resources, offer: Offer) -> int:  # noqa: ARG001 - how many may come to depend on the offer's size
-    return resources.nodes
-
-
-_DEMANDS = (
-    _Demand(lambda n: _count(n, "GPU"), lambda r, _: r.gpus_per_node, lambda o: o.gpus, " a node"),
-    _Demand(lambda n: _count(n, "CPU"), lambda r, _: r.cpus_per_node, lambda o: o.cores, " a node"),
-    _Demand(lambda n: f"{n} MB of memory", lambda r, _: r.memory_mb_per_node, lambda o: o.memory_mb, " a node"),
-    _Demand(lambda n: _count(n, "node"), _nodes_on, lambda o: o.max_nodes),
+_MEASURES = (
+    _Measure(lambda r: max(r.gpus_per_node, min(r.gpus, 1)), lambda o: o.gpus, lambda n: _count(n, "GPU")),
+    _Measure(lambda r: max(r.cpus_per_node, r.cpus_per_task), lambda o: o.cores, lambda n: _count(n, "CPU")),
+    _Measure(
+        lambda r: max(r.memory_mb_per_node, r.memory_mb_per_cpu * r.cpus_per_task),
+        lambda o: o.memory_mb,
+        lambda n: f"{n} MB of memory",
+    ),
 )
 
 
-def _fits(resources: Resources, offer: Offer) -> bool:
-    return all(demand.asked(resources, offer) <= demand.had(offer) for demand in _DEMANDS)
-
-
-def _too_much(resources: Resources, offers: Sequence[Offer]) -> str:
-    """The first demand that no offer meets; else that none meets all of them together."""
-    for demand in _DEMANDS:
-        if all(demand.asked(resources, offer) > demand.had(offer) for offer in offers):
-            most = max(offers, key=demand.had)
-            asked = demand.words(demand.asked(resources, most))
-            return f"The job asks for {asked}{demand.suffix}; the largest offer, {most.name}, has {demand.had(most)}."
-    asked = _list(
-        f"{demand.words(n)}{demand.suffix}" for demand in _DEMANDS if (n := demand.asked(resources, offers[0]))
-    )
-    had = "; ".join(
-        f"{offer.name} has {_list(demand.words(demand.had(offer)) for demand in _DEMANDS)}" for offer in offers
-    )
-    return f"No single offer has all that the job asks for, {asked}: {had}."
+def _too_big_a_node(resources: Resources, offers: Sequence[Offer]) -> str:
+    """The first measure that is too much for every offer; else that none has enough of all of them together."""
+    for measure in _MEASURES:
+        most = max(offers, key=measure.had)
+        if (asked := measure.asked(resources)) > measure.had(most):
+            words = measure.words(asked)
+            return f"The job asks for {words} a node; the largest offer, {most.name}, has {measure.had(most)}."
+    wanted = _list([measure.words(asked) for measure in _MEASURES if (asked := measure.asked(resources))])
+    had = "; ".join(f"{offer.name} has {_list([m.words(m.had(offer)) for m in _MEASURES])}" for offer in offers)
+    nodes = f" on at most {_count(resources.max_nodes, 'node')}" if resources.max_nodes else ""
+    return f"No single offer has all that the job asks for, {wanted} a node{nodes}: {had}."
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _list(words: Iterable[str]) -> str:
+def _list(words: Sequence[str]) -> str:
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last

@@ -57,23 +57,20 @@ class NodeGroup:
                 found |= set(_members(Path(folder)))
         return frozenset(found)
 
-    def kill(self, *, within_s: float = 10.0) -> bool:
-        """Kill every process of the node; whether none was left in time."""
+    def end(self, *, within_s: float = 10.0) -> bool:
+        """Kill every process of the node and remove its groups; whether that was done in time."""
         deadline = time.monotonic() + within_s
-        while pids := self.pids():
-            for pid in pids:
+        while any(path.exists() for path in self.paths):
+            for pid in self.pids():
                 _kill(pid)
+            for path in self.paths:
+                _remove(path)
             if time.monotonic() > deadline:
                 return False
             time.sleep(_TICK_S)
-        return True
-
-    def remove(self) -> None:
-        """Remove the groups, and the cloud's own once its last node is gone. They must hold no process."""
         for path in self.paths:
-            for folder, _, _ in os.walk(path, topdown=False):
-                _rmdir(Path(folder))
             _rmdir(path.parent)
+        return True
 
     def _v1(self, hierarchy: str) -> Path:
         return self.root / hierarchy / self.cloud / self.node
@@ -120,8 +117,13 @@ def _kill(pid: int) -> None:
         return
 
 
+def _remove(group: Path) -> None:
+    for folder, _, _ in os.walk(group, topdown=False):
+        _rmdir(Path(folder))
+
+
 def _rmdir(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError:
-        return  # gone already, or the cloud's own with other nodes in it
+        return  # gone already, a process is still ending in it, or it is the cloud's and has other nodes

@@ -39,7 +39,7 @@ RULES = (
         Throttled,
         r"RequestLimitExceeded",
         r"Throttl",
-        r"rate ?limit",
+        r"rate[- ]?limit",
         r"too many requests",
         r"SlowDown",
         r"queries per minute",
@@ -50,7 +50,8 @@ RULES = (
         r"MaxSpotInstanceCountExceeded",
         r"QUOTA_?EXCEEDED",
         r"quota exceeded",
-        r"exceed(s|ed|ing)? (\w+ ){0,3}quota",
+        r"quota '\S+' exceeded",
+        r"exceed(s|ed|ing)? (\w+ ){0,5}quota",
     ),
     _rule(
         Capacity,
@@ -72,6 +73,7 @@ RULES = (
         r"(Expired|Invalid)Token",
         r"RequestExpired",
         r"OptInRequired",
+        r"PendingVerification",
         r"invalid[ _]grant",
         r"PERMISSION_DENIED",
         r"Policy doesn't allow",
@@ -97,6 +99,7 @@ RULES = (
         r"failed to establish a new connection",
         r"connection refused",
         r"connect timeout",
+        r"certificate verify failed",
         r"service ?unavailable",
         r"\bUnavailable:",
     ),
@@ -104,6 +107,9 @@ RULES = (
 """Tried in this order."""
 
 _GONE = re.compile(r"InvalidInstanceID\.NotFound|(instance|server) \S+ could not be found|was not found", re.IGNORECASE)
+
+_QUERY = re.compile(r"\?[^\s?]*=\S*")
+"""The query of a URL: libcloud's EC2 driver sends user-data, and so a join token, in it."""
 
 _HINTS: dict[type[CloudError], str] = {
     Capacity: "wait, or ask for another size",
@@ -121,10 +127,11 @@ def classify(error: Exception, *, changes: bool) -> CloudError:
 
     ``changes``: the call may have made or ended something, so no answer, or none that can be read, is Ambiguous.
     """
-    text = f"{type(error).__name__}: {error}"
+    detail = _QUERY.sub("?…", str(error)) or type(error).__name__
+    text = f"{type(error).__name__}: {detail}"
     kind = next((rule.error for rule in RULES if rule.pattern.search(text)), None)
     kind = kind or _by_status(_status(error), changes=changes)
-    return kind(str(error) or type(error).__name__, hint=_HINTS.get(kind))
+    return kind(detail, hint=_HINTS.get(kind))
 
 
 def is_gone(error: Exception) -> bool:

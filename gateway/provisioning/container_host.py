@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import ClassVar
 
-from gateway.daemons import Daemon, reap
+from gateway.daemons import Daemon
 from gateway.errors import SetupError
 from gateway.provisioning.cgroups import NodeGroup, hierarchies
 from gateway.provisioning.instance import Instance
 from gateway.provisioning.network import NodeNetwork
 from gateway.provisioning.node_host import Life
-from gateway.provisioning.node_image import NodeImage, Progress
+from gateway.provisioning.node_image import NodeImage, Progress, put
 
 _INOTIFY = {"max_user_instances": 8192, "max_user_watches": 524288}
 """Linux's default of 128 instances is used up by about 15 systemds."""
@@ -33,11 +35,16 @@ _LAUNCH = """\
 set -eu
 while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done
 shift
+echo "$$ $(cut -d' ' -f22 /proc/$$/stat)" > machine.pid.own
+mv machine.pid.own machine.pid
+test -e node.json -a ! -e ending
 mount -t overlay overlay -o lowerdir=image,upperdir=upper,workdir=work root
-echo "$$ $(cut -d' ' -f22 /proc/$$/stat)" > machine.pid
 exec "$@"
 """
-"""Runs in the machine's folder, in a mount namespace of its own; relative names need no quoting in mount options."""
+"""Runs in the machine's folder, in a mount namespace of its own; relative names need no quoting in mount options.
+
+Once it is in the groups it is killed with them; if its machine's end began before that, it sees so and goes no further.
+"""
 
 _TRY = """\
 set -eu
@@ -68,7 +75,7 @@ class ContainerHost:
 
     def prepare(self, progress: Progress) -> None:
         """Try what containers need, build the image if it is not there, bring the bridge up. Raises SetupError."""
-        self._check()
+        self.require()
         self.image.build(progress)
         self.network.up()
         _raise_inotify()
@@ -81,8 +88,8 @@ class ContainerHost:
             (instance.folder / name).chmod(0o755)
         (instance.folder / "image").symlink_to(self.image.path)
         upper = instance.folder / "upper"
-        _put(upper / "etc/hostname", f"{instance.name}\n")
-        _put(upper / "etc/systemd/network/10-host0.network", self.network.interface(address))
+        put(upper / "etc/hostname", f"{instance.name}\n")
+        put(upper / "etc/systemd/network/10-host0.network", self.network.interface(address))
         (upper / "etc/hosts").symlink_to(f"..{_NODE_HOSTS}/hosts")
         return replace(instance, address=str(address))
 
@@ -108,34 +115,36 @@ class ContainerHost:
         return Life.OVER if (instance.folder / "upper/etc/machine-id").exists() else Life.FAILED
 
     def kill(self, instance: Instance) -> bool:
-        """Kill everything in its groups, then remove them."""
-        pid = _daemon(instance).pid()
-        group = self._group(instance)
-        if not group.kill():
-            return False
-        group.remove()
-        _collect(instance, pid)
-        return True
+        """Kill everything in its groups and remove them; also what was just started and is not in them yet."""
+        daemon = _daemon(instance)
+        if (pid := daemon.pid()) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ended = self._group(instance).end()
+        daemon.collect()
+        return ended
 
     def publish(self, instances: Collection[Instance]) -> None:
         """Write the hosts(5) file that all nodes see."""
         lines = ["127.0.0.1 localhost", f"{self.address} {socket.gethostname()} gateway"]
         lines += [f"{instance.address} {instance.name}" for instance in instances]
-        folder = self.folder / ".hosts"
-        folder.mkdir(exist_ok=True)
-        (folder / "hosts.new").write_text("\n".join(lines) + "\n")
-        (folder / "hosts.new").replace(folder / "hosts")
+        draft = self.folder / ".hosts" / "hosts.new"
+        put(draft, "\n".join(lines) + "\n")
+        draft.replace(draft.with_suffix(""))
 
     def teardown(self) -> None:
         """Remove the bridge."""
         self.network.down()
 
-    def _check(self) -> None:
+    def require(self) -> None:
+        """Try what containers need. Raises SetupError."""
         hint = 'run as root on a computer that allows containers, or set nodes = "process"'
         if os.geteuid() != 0:
             raise SetupError("only root can start containers", hint=hint)
         if shutil.which("systemd-nspawn") is None:
-            raise SetupError("systemd-nspawn is not installed", hint="run: apt-get install systemd-container mmdebstrap")
+            raise SetupError(
+                "systemd-nspawn is not installed", hint="run: apt-get install systemd-container mmdebstrap"
+            )
         if not hierarchies() or not all(os.access(path, os.W_OK) for path in hierarchies()):
             raise SetupError("the control groups of this computer are not writable", hint=hint)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -156,7 +165,7 @@ class ContainerHost:
             "--quiet",
             "--boot",
             # One host may run two clouds that both have a node of this name.
-            f"--machine={self.network.bridge}-{instance.name}",
+            f"--machine={self._machine(instance)}",
             f"--hostname={instance.name}",
             # No systemd of the host takes part: the groups are ours on every kind of host.
             "--register=no",
@@ -170,24 +179,15 @@ class ContainerHost:
             f"--bind-ro={_escaped(self.folder / '.hosts')}:{_NODE_HOSTS}",
         ]
 
+    def _machine(self, instance: Instance) -> str:
+        return f"{self.network.bridge}-{instance.name}"
+
     def _group(self, instance: Instance) -> NodeGroup:
         return NodeGroup(cloud=self.network.bridge, node=instance.name)
 
 
 def _daemon(instance: Instance) -> Daemon:
     return Daemon(name="machine", run=instance.folder, log=instance.console)
-
-
-def _collect(instance: Instance, pid: int | None) -> None:
-    """Leave no zombie of a machine that this process started, whether it was killed or had ended by itself."""
-    if pid is None:
-        try:
-            pid = int(_daemon(instance).pid_file.read_text().split()[0])
-        except (FileNotFoundError, ValueError, IndexError):
-            return
-        if Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
-            return  # somebody else's by now: a zombie has no command line
-    reap(pid)
 
 
 def _children(pid: int) -> bool:
@@ -202,11 +202,6 @@ def _raise_inotify() -> None:
         setting = Path("/proc/sys/fs/inotify", name)
         if int(setting.read_text()) < wanted:
             setting.write_text(str(wanted))
-
-
-def _put(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 def _escaped(path: Path) -> str:

@@ -179,13 +179,14 @@ def _classified(*, changes: bool) -> Iterator[None]:
         yield
     except CloudError:
         raise
-    except Exception as error:  # drivers raise whatever their transport raises
-        raise classify(error, changes=changes) from error
+    except Exception as error:  # noqa: BLE001 - drivers raise whatever their transport raises
+        # Not "from error": its text may quote the request, and a traceback would show the join token in it.
+        raise classify(error, changes=changes) from None
 
 
 def _machine(node: Node, tags: Mapping[str, str]) -> Machine:
     return Machine(
-        id=node.id,
+        id=str(node.id),
         node=tags.get(TAG_NODE, node.name),
         generation=_number(tags.get(TAG_GENERATION, "")),
         token=tags.get(TAG_TOKEN, ""),

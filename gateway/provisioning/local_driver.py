@@ -7,7 +7,7 @@ destroy every machine, half-made ones included. Create calls with the same clien
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -15,7 +15,15 @@ from typing import Any
 
 from libcloud.common.base import ConnectionKey
 from libcloud.common.exceptions import BaseHTTPError
-from libcloud.compute.base import Node, NodeDriver, NodeImage, NodeLocation, NodeSize
+from libcloud.compute.base import (
+    Node,
+    NodeAuthPassword,
+    NodeAuthSSHKey,
+    NodeDriver,
+    NodeImage,
+    NodeLocation,
+    NodeSize,
+)
 from libcloud.compute.providers import DRIVERS, set_driver
 from libcloud.compute.types import NodeState
 
@@ -30,13 +38,14 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _UNBORN_S = 15
 """Seconds that a machine may be recorded before it is started; after that, who wanted to start it has died."""
 _CONSOLE_BYTES = 65536
-_TERMINAL = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[()][A-Z0-9]|\][^\x07]*\x07|[=>c])|\r")
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])|[\x1b\r]")
+"""Control sequences and control strings (ECMA-48 §5.4, §5.6) and carriage returns."""
 
 
 class _NoConnection(ConnectionKey):
     """The cloud is this computer."""
 
-    def connect(self, host: str | None = None, port: int | None = None) -> None:
+    def connect(self, host: Any = None, port: Any = None, base_url: Any = None, **kwargs: Any) -> None:
         """There is nothing to connect to."""
 
 
@@ -48,7 +57,7 @@ class LocalNodeDriver(NodeDriver):
     that EC2 would answer with: InsufficientInstanceCapacity, InvalidInstanceID.NotFound, InvalidParameterValue.
     """
 
-    connectionCls = _NoConnection
+    connectionCls = _NoConnection  # noqa: N815 - the name is libcloud's
     name = "Burst local cloud"
     website = "https://libcloud.apache.org"
     type = PROVIDER
@@ -56,7 +65,7 @@ class LocalNodeDriver(NodeDriver):
     def __init__(
         self, key: str | Path, *, node_host: NodeHost, sizes: Sequence[SizeSettings] = DEFAULT_SIZES, **kwargs: Any
     ) -> None:
-        super().__init__(str(key), **kwargs)
+        super().__init__(str(key), **kwargs)  # type: ignore[no-untyped-call]
         self._host = node_host
         self._offered = {size.name: size for size in sizes}
         self._instances = Instances(Path(key))
@@ -83,6 +92,7 @@ class LocalNodeDriver(NodeDriver):
         size: NodeSize,
         image: NodeImage | None = None,
         location: NodeLocation | None = None,  # noqa: ARG002
+        auth: NodeAuthSSHKey | NodeAuthPassword | None = None,
         *,
         ex_userdata: str = "",
         ex_metadata: Mapping[str, str] | None = None,
@@ -93,10 +103,12 @@ class LocalNodeDriver(NodeDriver):
         ``ex_userdata``: for cloud-init. ``ex_metadata``: its tags. ``ex_client_token``: the same token again returns
         the machine of the first call, started if that call died before it could start it.
         """
+        if auth is not None:
+            raise _refusal(400, "InvalidParameterValue: keys and passwords go into the user-data")
         if not _NAME.fullmatch(name):
-            raise BaseHTTPError(400, f"InvalidParameterValue: {name!r} cannot be a host name")
+            raise _refusal(400, f"InvalidParameterValue: {name!r} cannot be a host name")
         if size.id not in self._offered:
-            raise BaseHTTPError(400, f"InvalidParameterValue: there is no size {size.id!r}")
+            raise _refusal(400, f"InvalidParameterValue: there is no size {size.id!r}")
         wanted = Instance(
             folder=self._instances.folder / name,
             id=new_id(name),
@@ -152,11 +164,12 @@ class LocalNodeDriver(NodeDriver):
 
     def _require_room(self, wanted: Instance, live: Sequence[Instance]) -> None:
         if any(instance.name == wanted.name for instance in live):
-            raise BaseHTTPError(409, f"InstanceNameInUse: there is a machine called {wanted.name} already")
+            raise _refusal(409, f"InstanceNameInUse: there is a machine called {wanted.name} already")
         used = sum(instance.size.name == wanted.size.name for instance in live)
         if used >= wanted.size.max_nodes:
-            raise BaseHTTPError(
-                500, f"InsufficientInstanceCapacity: all {wanted.size.max_nodes} machines of size {wanted.size.name} are in use"
+            size = wanted.size
+            raise _refusal(
+                500, f"InsufficientInstanceCapacity: all {size.max_nodes} machines of size {size.name} are in use"
             )
 
     def _begin(self, instance: Instance) -> Instance:
@@ -172,12 +185,12 @@ class LocalNodeDriver(NodeDriver):
 
     def _kill(self, instance: Instance) -> None:
         if not self._host.kill(instance):
-            raise BaseHTTPError(503, f"Unavailable: some processes of {instance.id} do not end yet")
+            raise _refusal(503, f"Unavailable: some processes of {instance.id} do not end yet")
 
     def _known(self, node: Node) -> Instance:
-        instance = self._instances.get(node.id)
+        instance = self._instances.get(str(node.id))
         if instance is None:
-            raise BaseHTTPError(404, f"InvalidInstanceID.NotFound: there is no machine {node.id}")
+            raise _refusal(404, f"InvalidInstanceID.NotFound: there is no machine {node.id}")
         return instance
 
     def _node(self, instance: Instance, state: NodeState | None = None) -> Node:
@@ -234,4 +247,9 @@ _STATES = {
 def register() -> None:
     """Make the driver known to ``libcloud.compute.providers.get_driver(PROVIDER)``; safe to repeat."""
     if PROVIDER not in DRIVERS:
-        set_driver(PROVIDER, __name__, LocalNodeDriver.__name__)
+        add: Callable[..., object] = set_driver  # its own annotation has other types than it takes
+        add(PROVIDER, __name__, LocalNodeDriver.__name__)
+
+
+def _refusal(status: int, text: str) -> BaseHTTPError:
+    return BaseHTTPError(status, text)  # type: ignore[no-untyped-call]

@@ -97,6 +97,10 @@ class NodeNetwork:
             _ip("link", "delete", "dev", self.bridge)
 
     @property
+    def unplug(self, interface: str) -> None:
+        """Remove a node's end of its cable by name or alternative name; one that is gone is no error."""
+        subprocess.run(["ip", "link", "delete", "dev", interface], capture_output=True, check=False)
+
     def is_up(self) -> bool:
         """Whether the bridge exists."""
         return Path("/sys/class/net", self.bridge).exists()
@@ -115,7 +119,7 @@ def free_subnet(in_use: Iterable[IPv4Network], *, start: int) -> IPv4Network:
             return candidate
     raise SetupError(
         "no address range is free for the node network",
-        hint=f"free one /{_PREFIX} between {_POOL[0][0]} and {_POOL[-1][-1]}, or set nodes = \"process\"",
+        hint=f'free one /{_PREFIX} between {_POOL[0][0]} and {_POOL[-1][-1]}, or set nodes = "process"',
     )
 
 
@@ -125,14 +129,10 @@ def hardware_address(address: IPv4Address) -> str:
 
 
 def _in_use() -> list[IPv4Network]:
-    found = []
-    for route in _ip_json("route", "show", "table", "all"):
-        if route.get("dst", "default") != "default":
-            found.append(IPv4Network(route["dst"], strict=False))
-    for link in _ip_json("address", "show"):
-        for entry in link.get("addr_info", ()):
-            found.append(IPv4Network(f"{entry['local']}/{entry['prefixlen']}", strict=False))
-    return found
+    routes = [route["dst"] for route in _ip_json("route", "show", "table", "all")]
+    entries = [entry for link in _ip_json("address", "show") for entry in link.get("addr_info", ())]
+    addresses = [f"{entry['local']}/{entry['prefixlen']}" for entry in entries]
+    return [IPv4Network(each, strict=False) for each in (*routes, *addresses) if each != "default"]
 
 
 def _ip_json(*arguments: str) -> list[dict[str, Any]]:

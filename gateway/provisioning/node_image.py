@@ -86,7 +86,13 @@ _LINKS = {
     # With /run/nologin a node would refuse logins until systemd has finished booting.
     "etc/tmpfiles.d/systemd-nologin.conf": "/dev/null",
 }
-_REMOVED = ("etc/ssh/ssh_host_*", "etc/munge/munge.key", "var/lib/dbus/machine-id", "var/cache/apt/*.bin", "var/lib/apt/lists/*_*")
+_REMOVED = (
+    "etc/ssh/ssh_host_*",
+    "etc/munge/munge.key",
+    "var/lib/dbus/machine-id",
+    "var/cache/apt/*.bin",
+    "var/lib/apt/lists/*_*",
+)
 _ENABLED = ("systemd-networkd", "ssh")
 _DISABLED = ("munge", "slurmd")
 """The node's agent starts them, once it has the cluster's key."""
@@ -152,7 +158,15 @@ class NodeImage:
         return tuple(sorted({*BASE_PACKAGES, *self.packages}))
 
     def _digest(self) -> str:
-        recipe = (self._include(), _OPTIONS, sorted(_FILES.items()), sorted(_LINKS.items()), _REMOVED, _ENABLED, _DISABLED)
+        recipe = (
+            self._include(),
+            _OPTIONS,
+            sorted(_FILES.items()),
+            sorted(_LINKS.items()),
+            _REMOVED,
+            _ENABLED,
+            _DISABLED,
+        )
         return hashlib.sha256(repr(recipe).encode()).hexdigest()[:10]
 
 
@@ -183,8 +197,21 @@ def sources_from(listed: str, suite: str) -> str:
         _, dash, pocket = release.partition("-")
         lines.append(f"deb {site} {suite}{dash}{pocket} main")
     if not lines:
-        raise SetupError("apt knows no Debian archive", hint="add one to /etc/apt/sources.list.d and run: apt-get update")
+        raise SetupError(
+            "apt knows no Debian archive", hint="add one to /etc/apt/sources.list.d and run: apt-get update"
+        )
     return "\n".join(lines) + "\n"
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file of a node's system that all its users may read, whatever this process's umask is."""
+    for folder in reversed(path.parents):
+        if not folder.exists():
+            folder.mkdir()
+            folder.chmod(0o755)
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    path.chmod(0o644)
 
 
 def _require_tools() -> None:
@@ -211,6 +238,7 @@ def _run_mmdebstrap(arguments: list[str], progress: Progress) -> None:
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env=environment,
+        umask=0o022,
         text=True,
         errors="replace",
     )
@@ -235,10 +263,7 @@ def _tune(root: Path) -> None:
         for path in root.glob(pattern):
             path.unlink()
     for name, text in _FILES.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        path.write_text(text)
+        put(root / name, text)
     for name, target in _LINKS.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import ClassVar
 
-from gateway.daemons import Daemon, reap
+from gateway.daemons import Daemon
 from gateway.errors import SetupError
 from gateway.provisioning.instance import Instance
 from gateway.provisioning.node_host import Life
@@ -130,7 +130,7 @@ def _marked(pid: int, instance: Instance) -> bool:
     if f"BURST_MACHINE={instance.id}".encode() in environment:
         return True
     # slurmstepd gives a task Slurm's environment, not its own; it matters only when the task has outlived it.
-    here = os.fsencode(instance.folder.parents[1])
+    here = os.fsencode(f"{instance.folder.parents[1]}/")
     return f"SLURMD_NODENAME={instance.name}".encode() in environment and any(here in each for each in environment)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, NotFound
 from gateway.provisioning.fleet import ElasticNode, Fleet
@@ -29,6 +30,16 @@ class Join:
     user_data: str
 
 
+class SlurmNodes(Protocol):
+    """What Slurm must be told of its nodes."""
+
+    def failed(self, node: str, reason: str) -> None:
+        """It never came, or is lost: its jobs are to run elsewhere."""
+
+    def gone(self, node: str) -> None:
+        """Its machine is gone, so it may be asked for again."""
+
+
 @dataclass(frozen=True)
 class Provisioner:
     """Moves nodes along their lifecycle, one step a call. Safe to call from several threads for different nodes."""
@@ -38,8 +49,7 @@ class Provisioner:
     provider: NodeProvider
     invite: Callable[[ElasticNode], Join]
     """Deterministic for a node's generation, so that a repeated launch invites the same machine."""
-    slurm_down: Callable[[str, str], None]
-    """Tells Slurm that a node (name) is down, and why."""
+    slurm: SlurmNodes
     now: Callable[[], datetime]
 
     def want(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -100,6 +110,7 @@ class Provisioner:
             facts |= {"generation": node.generation + 1, "wanted": False}
         if verdict.state is NodeState.OFF:
             facts |= {"machine_id": None, "address": None, "secret": None, "lease_until": None, "join_token_hash": None}
+            self.slurm.gone(node.name)
         with self.fleet() as fleet:
             fleet.move(node, verdict.state, self.now(), verdict.text, **facts)
 
@@ -135,7 +146,7 @@ class Provisioner:
         with self.fleet() as fleet:
             state = NodeState.TERMINATING if node.state in {NodeState.IDLE, NodeState.BUSY} else NodeState.FAILED_BOOT
             fleet.move(node, state, self.now(), "\n".join(filter(None, (reason, console[-2000:]))), reason=reason)
-        self.slurm_down(node.name, reason)
+        self.slurm.failed(node.name, reason)
 
     def _destroy(self, node: ElasticNode, machine: Seen, reason: str) -> None:
         if node.state not in {NodeState.TERMINATING, NodeState.STUCK_TERMINATING}:

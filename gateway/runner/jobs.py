@@ -61,7 +61,7 @@ class JobRunner:
 
     def tick(self) -> bool:
         """Look once; whether any job is on its way."""
-        with self.ports.works() as work:
+        with self.ports.reads() as work:
             jobs = [job for job in work.jobs.at(list(ROUTE)) if self._ours(job)]
         # After a restart nobody is submitting: what an earlier process left is taken up at once.
         self._first = False
@@ -82,7 +82,7 @@ class JobRunner:
             self.hands.give_back(job.id)
 
     def _advance(self, job: Job) -> None:
-        with self.ports.works() as work:
+        with self.ports.reads() as work:
             job = work.jobs.get(job.id)
         while job.stage in ROUTE:
             before = job.stage

@@ -23,6 +23,7 @@ from gateway.provisioning.provision import Provisioner, seen
 from gateway.provisioning.reconcile import Source
 from gateway.route import Hands
 from gateway.runner.site import NodesReady, spooled
+from gateway.slurm.hostlists import fold
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +89,7 @@ class NodeRunner:
 
     def _take_requests(self) -> None:
         for request in spooled(self.spool):
+            log.info("slurm asks", program=request.program, nodes=fold(request.nodes))
             if request.program == "resume":
                 unknown = self.provisioner.want(request.nodes)
                 if unknown:

@@ -104,7 +104,7 @@ class _Line(socketserver.StreamRequestHandler):
 
     def _hung_up(self) -> bool:
         try:
-            return self.connection.recv(1) == b""
+            return not self.connection.recv(1)
         except BlockingIOError:
             return False
         except OSError:

@@ -17,19 +17,19 @@ from gateway.route import Works
 class FleetService:
     """The fleet, read only."""
 
-    works: Works
+    reads: Works
     known_offers: tuple[Offer, ...]
 
     def views(self, caller: Caller) -> list[wire.NodeView]:
         """Every node that has, or is about to have, a machine."""
         demand(authorise(caller.user, Action.SEE_NODES))
-        with self.works() as work:
+        with self.reads() as work:
             return [_view(work.fleet, node) for node in work.fleet.all() if _exists(node)]
 
     def offers(self, caller: Caller) -> list[wire.OfferView]:
         """What can be had, and how much of it is in use."""
         demand(authorise(caller.user, Action.SEE_OFFERS))
-        with self.works() as work:
+        with self.reads() as work:
             used = [node.offer for node in work.fleet.all() if _exists(node)]
         return [wire.OfferView(**vars(offer), in_use=used.count(offer.name)) for offer in self.known_offers]
 

@@ -5,7 +5,7 @@ Invariant: a job of somebody else is not found, so that its existence is not tol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway import wire
@@ -17,8 +17,10 @@ from gateway.jobs.job import NO_TASK, Attempt, Job
 from gateway.jobs.stages import FINAL, Stage
 from gateway.route import Ports, Work
 from gateway.staging import stage_in, stage_out
+from gateway.staging.manifest import Manifest
 
-URL_LIFETIME_S = 3600
+URL_S = 3600
+"""How long a user may begin a download."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class JobService:
 
     def find(self, caller: Caller, name: str) -> Job:
         """By Slurm's id ("12", "12_3") or by its own. Raises NotFound."""
-        with self.ports.works() as work:
+        with self.ports.reads() as work:
             job = _find(work, name)
         if not isinstance(authorise(caller.user, Action.SEE_JOB, owner=job.user), Allowed):
             raise NotFound(f"There is no job {name}.", hint="`burst jobs` lists yours")
@@ -42,14 +44,14 @@ class JobService:
     def page(self, caller: Caller, cursor: str | None, limit: int, state: str | None) -> wire.JobPage:
         """Newest first; an admin sees everybody's."""
         owner = None if caller.user.role is Role.ADMIN else caller.user.name
-        with self.ports.works() as work:
+        with self.ports.reads() as work:
             jobs = work.jobs.page(owner, cursor, limit, state)
         more = jobs[-1].id if len(jobs) == limit else None
         return wire.JobPage(jobs=tuple(self.view(job) for job in jobs), next=more)
 
     def view(self, job: Job, *, whole: bool = False) -> wire.JobView:
         """A job for its owner; ``whole`` with its attempts and timeline."""
-        with self.ports.works() as work:
+        with self.ports.reads() as work:
             attempts = work.jobs.attempts(job.id) if whole else ()
             timeline = work.jobs.timeline(job.id) if whole else ()
         return wire.JobView(
@@ -86,21 +88,21 @@ class JobService:
 
     def outputs(self, caller: Caller, name: str) -> wire.Outputs:
         """The files of each task's latest attempt. Raises NotFound while there are none yet."""
-        job = self._staged_out(caller, name)
-        return wire.Outputs(job=job.scheduler_id or 0, files=tuple(self._files(job)))
+        job = self.find(caller, name)
+        if job.stage not in {Stage.STAGED_OUT, Stage.SETTLED}:
+            hint = f"`burst job {name}` shows where it is"
+            raise NotFound(f"The outputs of job {name} are not in the store yet: it is {job.stage}.", hint=hint)
+        return wire.Outputs(job=job.scheduler_id or 0, files=self._files(self._latest(job)))
 
     def logs(self, caller: Caller, name: str, stream: str) -> str:
-        """What the job printed; of an array, task after task. Raises NotFound before its outputs are in the store."""
-        job = self._staged_out(caller, name)
-        with self.ports.works() as work:
-            attempts = work.jobs.latest_attempts(job.id)
-        texts = (self._log(job, attempt, stream) for attempt in attempts)
-        return "".join(texts)
+        """What the job printed, so far while it runs; of an array, task after task."""
+        job = self.find(caller, name)
+        return "".join(self._log(job, attempt, stream) for attempt in self._latest(job))
 
     def receipt(self, caller: Caller, name: str) -> wire.Receipt:
         """The bill. Raises NotFound before it is settled."""
         job = self.find(caller, name)
-        with self.ports.works() as work:
+        with self.ports.reads() as work:
             try:
                 receipt = work.receipts.of(job.id)
             except NotFound as error:
@@ -109,35 +111,34 @@ class JobService:
         facts = {**vars(receipt), "lines": tuple(wire.QuoteLine(**vars(line)) for line in receipt.lines)}
         return wire.Receipt.model_validate({**facts, "job": job.scheduler_id, "burst_id": job.id})
 
-    def _staged_out(self, caller: Caller, name: str) -> Job:
-        job = self.find(caller, name)
-        if job.stage not in {Stage.STAGED_OUT, Stage.SETTLED}:
-            hint = f"`burst job {name}` shows where it is"
-            raise NotFound(f"The outputs of job {name} are not in the store yet: it is {job.stage}.", hint=hint)
-        return job
+    def _latest(self, job: Job) -> tuple[Attempt, ...]:
+        with self.ports.reads() as work:
+            return work.jobs.latest_attempts(job.id)
 
-    def _files(self, job: Job) -> Iterator[wire.OutputFile]:
-        with self.ports.works() as work:
-            merged = [
-                (attempt, stage_out.merged(attempt, work.jobs.parts(attempt)))
-                for attempt in work.jobs.latest_attempts(job.id)
-            ]
-        for attempt, manifest in merged:
-            for entry in manifest.entries:
-                yield wire.OutputFile(
-                    path=entry.path,
-                    size=entry.size,
-                    sha256=entry.sha256,
-                    task=None if attempt.task == NO_TASK else attempt.task,
-                    url=self.ports.store.presign_get(attempt.prefix + entry.key, URL_LIFETIME_S, "user"),
-                )
+    def _manifest(self, attempt: Attempt) -> Manifest:
+        with self.ports.reads() as work:
+            return stage_out.merged(attempt, work.jobs.parts(attempt))
+
+    def _files(self, attempts: Iterable[Attempt]) -> tuple[wire.OutputFile, ...]:
+        return tuple(
+            wire.OutputFile(
+                path=entry.path,
+                size=entry.size,
+                sha256=entry.sha256,
+                task=None if attempt.task == NO_TASK else attempt.task,
+                url=self.ports.store.presign_get(attempt.prefix + entry.key, URL_S, "user"),
+            )
+            for attempt in attempts
+            for entry in self._manifest(attempt).entries
+        )
 
     def _log(self, job: Job, attempt: Attempt, stream: str) -> str:
+        if attempt.manifest_sha256 is None:
+            text = stage_out.live_output(self.ports.store, attempt) if stream == "stdout" else b""
+            return text.decode(errors="replace")
         path = self.ports.engine.output(attempt.scheduler_id)[0 if stream == "stdout" else 1]
         relative = path.removeprefix(f"{self.ports.place.directory}/{job.id}/work/")
-        with self.ports.works() as work:
-            manifest = stage_out.merged(attempt, work.jobs.parts(attempt))
-        keys = [attempt.prefix + entry.key for entry in manifest.entries if entry.path == relative]
+        keys = [attempt.prefix + entry.key for entry in self._manifest(attempt).entries if entry.path == relative]
         return self.ports.store.get_bytes(keys[0]).decode(errors="replace") if keys else ""
 
 

@@ -18,11 +18,12 @@ class MoneyService:
     """Accounts as their users see them."""
 
     works: Works
+    reads: Works
     now: Callable[[], datetime]
 
     def balances(self, caller: Caller) -> list[wire.Balance]:
         """Of every account that the caller may see."""
-        with self.works() as work:
+        with self.reads() as work:
             balances = work.ledger.balances()
         seen = (b for b in balances if authorise(caller.user, Action.SEE_ACCOUNT, account=b.account) == Allowed())
         return [_view(balance) for balance in seen]

@@ -10,17 +10,16 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from gateway import wire
 from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import task_of
-from gateway.errors import BadSignature, NotFound, Refused, SignatureReplayed
+from gateway.errors import BadSignature, NotFound, Refused, SignatureReplayed, StoreUnavailable
 from gateway.identity.credentials import Credentials, JobGrant
-from gateway.identity.join import join_digest
+from gateway.identity.join import token_hash
 from gateway.identity.keys import make_secret
 from gateway.jobs.job import Attempt, Job, StageIn
-from gateway.jobs.store import Part
+from gateway.jobs.stages import Stage
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import BEFORE_JOIN, NodeState
 from gateway.route import Work, Works
@@ -41,7 +40,7 @@ class NodeFacts:
 
     audience: str
     slurm_conf_server: str
-    munge_key: Path
+    munge_key: bytes
     shared_filesystem: bool
     job_directory: str
     job_user: str
@@ -61,31 +60,39 @@ class NodeService:
     now: Callable[[], datetime]
 
     def join(self, request: wire.JoinRequest, address: str | None) -> wire.JoinReply:
-        """Trade a one-time token. Raises BadSignature, SignatureReplayed."""
-        secret, now = make_secret(), self.now()
+        """Trade a one-time token. Raises BadSignature, SignatureReplayed.
+
+        A node that never got the reply asks again with the same nonce, which nobody else knows, and gets the same.
+        """
         with self.works() as work:
-            node = _invited(work.fleet.get(request.node), request.token)
-            node = work.fleet.move(
-                node,
-                NodeState.BOOTSTRAPPED,
-                now,
-                "traded its one-time token for its keys",
-                secret=secret,
-                join_token_hash=None,
-                lease_until=now + timedelta(seconds=LEASE_S),
-                address=node.address or address,
-            )
+            node = work.fleet.get(request.node)
+            if not _asks_again(node, request):
+                _check_invitation(node, request.token)
+                node = self._admit(work, node, request, address)
         self.wake_nodes()
         return wire.JoinReply(
             node=node.name,
             generation=node.generation,
-            secret=secret,
+            secret=node.secret or "",
             audience=self.facts.audience,
             slurm_conf_server=self.facts.slurm_conf_server,
-            munge_key=b64encode(self.facts.munge_key.read_bytes()).decode(),
+            munge_key=b64encode(self.facts.munge_key).decode(),
             lease_seconds=LEASE_S,
             shared_filesystem=self.facts.shared_filesystem,
             job_directory=self.facts.job_directory,
+        )
+
+    def _admit(self, work: Work, node: ElasticNode, request: wire.JoinRequest, address: str | None) -> ElasticNode:
+        now = self.now()
+        return work.fleet.move(
+            node,
+            NodeState.BOOTSTRAPPED,
+            now,
+            "traded its one-time token for its keys",
+            secret=make_secret(),
+            join_token_hash=_used(request),
+            lease_until=now + timedelta(seconds=LEASE_S),
+            address=node.address or address,
         )
 
     def lease(self, node: ElasticNode) -> dict[str, object]:
@@ -135,12 +142,11 @@ class NodeService:
             attempt = work.jobs.attempt_on(request.scheduler_id)
         if node.name not in attempt.nodes or request.attempt != attempt.label:
             raise Refused(f"Job {request.scheduler_id} did not run as {request.attempt} on {node.name}.")
-        stage_out.accept(self.store, attempt, node.name, request.files)
-        files = tuple(file.model_dump() for file in request.files)
+        part = stage_out.accept(self.store, attempt, node.name, request.files, request.errors)
         with self.works() as work:
-            work.jobs.add_part(attempt, Part(node.name, files, request.errors), self.now())
-            text = f"{node.name} put {len(files)} files into the store"
-            work.jobs.tell(attempt.job, self.now(), "staging-out", "; ".join((text, *request.errors)))
+            work.jobs.add_part(attempt, part, self.now())
+            text = f"{node.name} put {len(part.files)} files into the store"
+            work.jobs.tell(attempt.job, self.now(), "staging-out", "; ".join((text, *part.errors)))
         self.wake_jobs()
 
     def _placed(self, node: ElasticNode, scheduler_id: int) -> SchedulerJob:
@@ -166,21 +172,33 @@ class NodeService:
         return self.credentials.mint(job, attempt, node.name, now, expires)
 
 
-def _invited(node: ElasticNode, token: str) -> ElasticNode:
+def _check_invitation(node: ElasticNode, token: str) -> None:
     if node.state not in BEFORE_JOIN or node.join_token_hash is None:
         raise SignatureReplayed(f"Node {node.name} is not expected, or has joined already.")
-    if not hmac.compare_digest(join_digest(token), node.join_token_hash):
+    if not hmac.compare_digest(token_hash(token), node.join_token_hash):
         raise BadSignature(f"That is not the join token of node {node.name}.")
-    return node
+
+
+def _asks_again(node: ElasticNode, request: wire.JoinRequest) -> bool:
+    joined = node.state is NodeState.BOOTSTRAPPED and node.join_token_hash is not None
+    return joined and hmac.compare_digest(_used(request), node.join_token_hash or "")
+
+
+def _used(request: wire.JoinRequest) -> str:
+    """What is kept of a token once it is used."""
+    return token_hash(f"{request.token}\0{request.inventory.get('nonce', '')}")
 
 
 def _of_dependencies(work: Work, job: Job) -> Iterator[StageIn]:
-    """Outputs of the jobs that this one depends on, where a shared folder would have shown them."""
+    """Outputs of the jobs that this one depends on, where a shared folder would have shown their files."""
     for scheduler_id in named(job.request.options.get("dependency", "")):
         try:
             earlier = work.jobs.by_scheduler_id(scheduler_id)
         except NotFound:
             continue
+        if earlier.stage in {Stage.QUEUED, Stage.RAN}:
+            detail = f"The outputs of job {scheduler_id} are still on their way to the store."
+            raise StoreUnavailable(detail, hint="ask again in a moment")
         if earlier.user == job.user and earlier.request.submit_directory == job.request.submit_directory:
             yield from _outputs(work, earlier)
 

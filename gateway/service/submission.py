@@ -6,10 +6,9 @@ is created in one transaction; only then is Slurm called.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from gateway import wire
@@ -18,6 +17,7 @@ from gateway.accounting.quote import Quote, quote
 from gateway.accounting.units import format_credits
 from gateway.errors import Conflict, SchedulerRefused, SchedulerUnavailable
 from gateway.identity.authenticate import Caller
+from gateway.identity.idempotency import Answer
 from gateway.identity.authorise import Action, authorise, demand
 from gateway.intake.submit import read
 from gateway.jobs.job import Job, JobRequest
@@ -59,7 +59,7 @@ class SubmissionService:
     def quote(self, caller: Caller, request: wire.SubmitRequest) -> wire.Quote:
         """The most that a job would cost. Raises what ``submit`` raises, but for lack of funds."""
         decision = self._decide(caller, request)
-        with self.ports.works() as work:
+        with self.ports.reads() as work:
             balance = work.ledger.balance(decision.account)
         return wire.Quote(
             offer=decision.quote.offer,
@@ -75,27 +75,26 @@ class SubmissionService:
         Raises InvalidRequest, NotAllowed, InsufficientFunds, SchedulerRefused; on SchedulerUnavailable the job is
         kept and handed over later, so the same key must be used to ask again.
         """
-        digest = hashlib.sha256(caller.evidence.body).hexdigest()
-        if key is not None and (known := self._known(caller, key, digest)) is not None:
+        if key is not None and (known := self._known(caller, key)) is not None:
             return known
         decision = self._decide(caller, request)
-        stage_in.check(self.ports.store, decision.request.burst.stage_in)
         job = self._job(caller, decision)
         self.hands.take(job.id)
         try:
-            return self._accept(caller, job, decision, key, digest)
+            return self._accept(caller, job, decision, key)
         finally:
             self.hands.give_back(job.id)
             self.wake_jobs()
 
-    def _accept(self, caller: Caller, job: Job, decision: _Decision, key: str | None, digest: str) -> Job:
+    def _accept(self, caller: Caller, job: Job, decision: _Decision, key: str | None) -> Job:
         try:
             with self.ports.works() as work:
                 self._fund(work, caller, job, decision)
                 if key is not None:
-                    work.idempotency.keep(caller.user.name, key, digest, job.id, self.ports.now())
+                    answer = Answer(201, {"job": job.id})
+                    work.idempotency.keep(caller.user.name, key, caller.evidence.body, answer, self.ports.now())
         except Conflict:
-            if key is not None and (known := self._known(caller, key, digest)) is not None:
+            if key is not None and (known := self._known(caller, key)) is not None:
                 return known
             raise
         return self._hand_over(job)
@@ -112,10 +111,10 @@ class SubmissionService:
             raise SchedulerUnavailable(error.detail, hint=hint) from error
         return job
 
-    def _known(self, caller: Caller, key: str, digest: str) -> Job | None:
-        with self.ports.works() as work:
-            job_id = work.idempotency.job_of(caller.user.name, key, digest)
-            return work.jobs.get(job_id) if job_id is not None else None
+    def _known(self, caller: Caller, key: str) -> Job | None:
+        with self.ports.reads() as work:
+            answer = work.idempotency.answered(caller.user.name, key, caller.evidence.body)
+            return None if answer is None else work.jobs.get(answer.response["job"])
 
     def _decide(self, caller: Caller, request: wire.SubmitRequest) -> _Decision:
         demand(authorise(caller.user, Action.SUBMIT))
@@ -126,6 +125,9 @@ class SubmissionService:
         demand(authorise(caller.user, Action.SPEND, account=account))
         placement = place(parsed.resources, self.offers)
         priced = quote(parsed.resources, placement.offer.name, placement.nodes, self.ports.tariff)
+        found = stage_in.keyed(caller.user.name, parsed.burst.stage_in)
+        stage_in.check(self.ports.store, found)
+        parsed = replace(parsed, burst=replace(parsed.burst, stage_in=found))
         cheque.check(
             priced.total_ucr, signed_ucr=caller.claims.max_spend_ucr, asked_ucr=parsed.burst.max_cost_ucr
         )

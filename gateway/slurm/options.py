@@ -124,19 +124,12 @@ def rest_fields(options: Mapping[str, str], *, now: datetime | None = None) -> d
     As sbatch does, it adds the processors that tasks need, and takes nodes away that no task could use.
 
     >>> rest_fields({"ntasks": "4", "cpus-per-task": "2"})
-    {'cpus_per_task': 2, 'tasks': 4, 'minimum_cpus': 8}
+    {'cpus_per_task': 2, 'tres_per_task': 'cpu=2', 'tasks': 4, 'minimum_cpus': 8}
     """
     fields: dict[str, object] = {}
     for name in sorted(options):
         _add(fields, check(LONG[name], options[name], now).items())
-    tasks = 1
-    if "nodes" in options:
-        nodes = units.node_range(options["nodes"])
-        tasks = max(1, nodes.fewest)
-        if "ntasks" in options:
-            fields["nodes"] = _usable_nodes(nodes, int(options["ntasks"]), str(fields["nodes"]))
-    tasks = int(options.get("ntasks", tasks))
-    fields["minimum_cpus"] = tasks * int(options.get("cpus-per-task", "1"))
+    fields.update(_implied(options, str(fields.get("nodes", ""))))
     return fields
 
 
@@ -177,6 +170,25 @@ def _add(fields: dict[str, object], new: Iterable[tuple[str, object]]) -> None:
             fields[name] = f"{old},{value}"
         else:
             fields[name] = value
+
+
+def _implied(options: Mapping[str, str], nodes_text: str) -> dict[str, object]:
+    """What sbatch itself works out before it submits: processors for all tasks, and only nodes that a task can use."""
+    nodes = units.node_range(options["nodes"]) if "nodes" in options else None
+    tasks = int(options["ntasks"]) if "ntasks" in options else None
+    per_node = int(options.get("ntasks-per-node", "0"))
+    implied: dict[str, object] = {}
+    if nodes and tasks:
+        implied["nodes"] = _usable_nodes(nodes, tasks, nodes_text)
+    elif per_node and tasks:
+        implied["minimum_nodes"] = -(-tasks // per_node)
+    if tasks is None:
+        tasks = max(1, nodes.fewest) if nodes and nodes.fewest == nodes.most else 1
+    if "overcommit" in options:
+        implied["minimum_cpus"] = max(1, nodes.fewest) if nodes else 1
+    else:
+        implied["minimum_cpus"] = tasks * int(options.get("cpus-per-task", "1"))
+    return implied
 
 
 def _usable_nodes(nodes: units.NodeRange, tasks: int, text: str) -> str:

@@ -1,0 +1,1 @@
+"""Staging: a job's files to and from the object store."""

@@ -1,4 +1,4 @@
-"""Users, sessions, nonces, evidence, idempotency keys and revocations in SQL.
+"""Users, sessions, nonces, evidence and idempotency keys in SQL.
 
 Invariant: all of it works on the connection it is given, so that it commits together with what it authorises; what may
 happen once is decided by a unique key, never by a look before.
@@ -7,21 +7,20 @@ happen once is decided by a unique key, never by a look before.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, RowMapping, delete, select, update
 
 from gateway.errors import BadSignature, Conflict, NotFound, SignatureReplayed
-from gateway.identity.credentials import JobGrant
 from gateway.identity.evidence import Evidence
+from gateway.identity.idempotency import Answer
 from gateway.identity.sessions import Session
 from gateway.identity.signature import Claims
 from gateway.identity.users import Role, User
 from gateway.storage.database import insert_new
-from gateway.storage.tables import evidence, idempotency, revoked_credentials, sessions, used_nonces, users
+from gateway.storage.tables import evidence, idempotency, sessions, used_nonces, users
 
 _KEPT_LONGER: Final = timedelta(minutes=10)  # than any clock skew that a gateway can be set to
 _IDEMPOTENT_FOR: Final = timedelta(days=1)
@@ -56,18 +55,6 @@ class SqlUsers:
     def password_hash(self, name: str) -> str | None:
         """See ``UserStore.password_hash``."""
         return self._connection.execute(select(users.c.password_hash).where(users.c.name == name)).scalar_one_or_none()
-
-    def set_password_hash(self, name: str, password_hash: str) -> None:
-        """See ``UserStore.set_password_hash``."""
-        changed = self._connection.execute(
-            update(users).where(users.c.name == name).values(password_hash=password_hash)
-        )
-        if changed.rowcount == 0:
-            raise NotFound(f"There is no user {name}.", hint="an administrator can add one")
-
-    def all(self) -> tuple[User, ...]:
-        """See ``UserStore.all``."""
-        return tuple(_user(row) for row in self._connection.execute(select(users).order_by(users.c.name)).mappings())
 
 
 class SqlSessions:
@@ -134,14 +121,6 @@ class SqlEvidence:
         return Evidence(**row)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a request with an idempotency key was answered."""
-
-    status: int
-    response: Mapping[str, Any]
-
-
 class SqlIdempotency:
     """Answers by ``Idempotency-Key``, each user's apart, for a day."""
 
@@ -174,23 +153,6 @@ class SqlIdempotency:
     def forget(self, now: datetime) -> int:
         """Drop answers older than a day; return how many."""
         return self._connection.execute(delete(idempotency).where(idempotency.c.at < now - _IDEMPOTENT_FOR)).rowcount
-
-
-class SqlRevocations:
-    """Which attempts' credentials are void before they expire."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def revoke(self, job: str, attempt: str, now: datetime) -> None:
-        """Make every credential of an attempt (NUMBER or NUMBER-TASK) void; once is enough."""
-        insert_new(self._connection, revoked_credentials, {"job": job, "attempt": attempt, "revoked_at": now})
-
-    def revoked(self, grant: JobGrant) -> bool:
-        """Whether it is void."""
-        table = revoked_credentials
-        found = select(table.c.job).where(table.c.job == grant.job, table.c.attempt == grant.attempt)
-        return self._connection.execute(found).first() is not None
 
 
 def _user(row: RowMapping) -> User:

@@ -125,14 +125,6 @@ idempotency = Table(
     Column("at", UtcTime, nullable=False, index=True),
 )
 
-revoked_credentials = Table(
-    "revoked_credentials",
-    metadata,
-    Column("job", JOB, primary_key=True),
-    Column("attempt", String(32), primary_key=True),
-    Column("revoked_at", UtcTime, nullable=False),
-)
-
 # ---------------------------------------------------------------- accounting
 
 accounts = Table(

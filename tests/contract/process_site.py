@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import socketserver
-import subprocess
 import threading
 from pathlib import Path
 
@@ -98,9 +97,3 @@ class _Conversation(socketserver.StreamRequestHandler):
         else:
             self.server.site.wait_until_up(request["nodes"])
             self.wfile.write(b'{"ready": true}\n')
-
-
-def children_of_slurm(directory: Path) -> list[str]:
-    """Command lines of live processes that work on the cluster in ``directory``."""
-    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listing.splitlines() if str(directory) in line and "slurm" in line]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -9,13 +10,15 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, select, update
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from gateway.errors import SetupError
+from gateway.storage import migrations
 from gateway.storage.database import Database
 from gateway.storage.tables import accounts, balances, ledger_entries, metadata, uploads
-from sql_databases import database, new_database, postgresql_url, sqlite_url  # noqa: F401 - fixtures
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -72,9 +75,13 @@ def test_processes_lose_no_update(database):
 
 def test_an_exception_takes_everything_back(database):
     """What was written before the exception is not there afterwards."""
-    with pytest.raises(RuntimeError, match="stop"), database.begin() as connection:
+
+    def fail(connection: Connection) -> None:
         add_one(connection)
         raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        database.transact(fail)
 
     assert overdraft(database) == 0
 
@@ -87,26 +94,22 @@ def test_a_read_is_one_snapshot_and_writes_nothing(database):
         after = reader.execute(select(accounts.c.overdraft_ucr).where(accounts.c.name == "system:issued")).scalar_one()
 
     assert (before, after) == (0, 0)
-    try:
-        with database.read() as reader:
-            reader.execute(update(accounts).values(overdraft_ucr=99))
-    except DBAPIError:
-        pass
+    with contextlib.suppress(DBAPIError), database.read() as reader:
+        reader.execute(update(accounts).values(overdraft_ucr=99))
     assert overdraft(database) == 1
 
 
 def test_migrations_make_exactly_the_tables(database):
     """The migrated schema is the one that tables.py describes: names, columns, types, keys and checks."""
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         found = inspect(connection)
         for table in metadata.tables.values():
             checks = {check["name"] for check in found.get_check_constraints(table.name)}
             assert checks == {
-                str(constraint.name) for constraint in table.constraints if "CheckConstraint" in type(constraint).__name__
+                str(constraint.name)
+                for constraint in table.constraints
+                if "CheckConstraint" in type(constraint).__name__
             }
 
 
@@ -153,7 +156,10 @@ def test_a_commit_is_synced_to_disk(tmp_path):
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
 
     with database.read() as connection:
-        pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys")}
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
 
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
@@ -194,8 +200,6 @@ def test_the_ledger_is_append_only_in_the_database_itself(database, statement):
 
 def test_a_wheel_would_hold_the_migrations():
     """The migrations are found as package data, wherever the package is."""
-    import gateway.storage.migrations
-
-    folder = Path(gateway.storage.migrations.__file__).parent
+    folder = Path(migrations.__file__).parent
     assert (folder / "env.py").is_file()
     assert list((folder / "versions").glob("0001_*.py"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,7 +23,6 @@ from gateway.jobs.stages import Stage
 from gateway.storage.database import Database
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.tables import accounts, balances, ledger_entries
-from sql_databases import database, new_database, postgresql_url, sqlite_url  # noqa: F401 - fixtures
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CREDIT = 1_000_000
@@ -263,8 +263,9 @@ def test_a_changed_row_is_found(funded, forgery):
 
 def test_the_chain_cannot_fork(funded):
     """A second row after the same row is refused by the database."""
+    facts = {"txn": "t", "account": "ada", "amount_ucr": 5, "kind": "deposit", "memo": "", "at": NOW}
+
     with pytest.raises(IntegrityError), funded.begin() as connection:
-        facts = {"txn": "t", "account": "ada", "amount_ucr": 5, "kind": "deposit", "memo": "", "at": NOW}
         connection.execute(ledger_entries.insert().values(**facts, seq=99, prev_hash="0" * 64, hash="1" * 64))
 
 
@@ -378,8 +379,6 @@ def test_a_job_has_one_receipt(database, tmp_path):
 
 def test_an_altered_receipt_is_found(tmp_path):
     """A figure that was changed no longer has the gateway's signature."""
-    from dataclasses import replace
-
     receipt, ring = a_receipt(tmp_path, "R-000001")
 
     with pytest.raises(BadSignature):

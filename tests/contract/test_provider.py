@@ -14,15 +14,16 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from gateway.errors import Capacity, CloudInvalid, SetupError
+from gateway.errors import Capacity, CloudInvalid, PriceUnknown, SetupError
 from gateway.provisioning.cgroups import hierarchies
+from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.local_cloud import LocalCloud
 from gateway.provisioning.local_driver import PROVIDER, register
 from gateway.provisioning.node import MachineState, NodeOrder
@@ -142,10 +143,10 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 class Handler(BaseHTTPRequestHandler):
     """GET gives the agent, POST is a hello."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+    def do_GET(self) -> None:
         self._answer(AGENT)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         gateway: Gateway = self.server.gateway  # type: ignore[attr-defined]
         with gateway.news:
@@ -189,7 +190,7 @@ def opened(settings: Settings) -> LocalCloud:
 
 def inside(machine_id: str, site: Site, *command: str) -> str:
     """Run a command in a container node and return what it wrote."""
-    pid = (site.cloud.settings.cloud_dir / machine_id.split(".")[0] / "machine.pid").read_text().split()[0]
+    pid = (site.cloud.settings.cloud_dir / machine_id.partition(".")[0] / "machine.pid").read_text().split()[0]
     first = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
     entered = ["nsenter", f"--target={first}", "--mount", "--net", "--pid", "--uts", "--ipc", *command]
     done = subprocess.run(entered, capture_output=True, text=True, check=False, timeout=BOOT_S)
@@ -251,6 +252,29 @@ def test_the_same_order_twice_makes_one_machine(site: Site) -> None:
     assert len(provider.machines("ours")) == 1
     site.gateway.hello_of("small-1")
     assert site.gateway.heard == []
+
+
+def test_a_cloud_without_client_tokens_is_asked_first(site: Site) -> None:
+    """Then the machine that an earlier, lost call made is found by the token among its tags."""
+    kind = replace(DIALECTS["local"], token=None)
+    provider = LibcloudProvider("bare", site.cloud.driver, sizes=site.cloud.provider().sizes(), dialect=kind)
+
+    first = provider.create(site.order("small-1"))
+
+    assert provider.create(site.order("small-1")).id == first.id
+    assert len(provider.machines("ours")) == 1
+
+
+def test_nothing_is_launched_at_an_unknown_price(site: Site) -> None:
+    """A price of nothing is a price that nobody looked up."""
+    (small, _) = site.cloud.provider().sizes()
+    free = (replace(small, price_ucr_per_hour=0),)
+    provider = LibcloudProvider("free", site.cloud.driver, sizes=free, dialect=DIALECTS["local"])
+
+    with pytest.raises(PriceUnknown, match="small"):
+        provider.create(site.order("small-1"))
+
+    assert provider.machines("ours") == ()
 
 
 def test_a_new_generation_is_a_new_machine(site: Site) -> None:

@@ -25,7 +25,6 @@ def upgrade() -> None:
     _used_nonces()
     _evidence()
     _idempotency()
-    _revoked_credentials()
     _accounts()
     _balances()
     _ledger_entries()
@@ -114,16 +113,6 @@ def _idempotency() -> None:
         sa.PrimaryKeyConstraint("user_name", "key", name="pk_idempotency"),
     )
     op.create_index("ix_idempotency_at", "idempotency", ["at"])
-
-
-def _revoked_credentials() -> None:
-    op.create_table(
-        "revoked_credentials",
-        sa.Column("job", sa.String(length=32), nullable=False),
-        sa.Column("attempt", sa.String(length=32), nullable=False),
-        sa.Column("revoked_at", UtcTime(), nullable=False),
-        sa.PrimaryKeyConstraint("job", "attempt", name="pk_revoked_credentials"),
-    )
 
 
 def _accounts() -> None:

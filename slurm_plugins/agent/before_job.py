@@ -1,0 +1,129 @@
+"""Prolog: a job's directory, its inputs and its credential, made before it starts.
+
+Invariant: a job starts with all of its inputs verified, or it is cancelled; either way the node stays in service.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+from http import HTTPStatus
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from slurm_plugins.agent.filesystem import FileTrouble, Job, acting_as, remove_tree, trouble, write_privately
+from slurm_plugins.agent.live import start_live
+from slurm_plugins.agent.node import Node
+from slurm_plugins.agent.survey import survey
+from slurm_plugins.agent.web import Json, Refused, Unavailable, patiently, web
+
+log = logging.getLogger("agent")
+
+
+def prolog(node: Node, job: Job) -> int:
+    """Make the job's directory, fetch its inputs, hand it its credential, note what is there before it runs.
+
+    Inputs that cannot be had are the job's trouble: the gateway has cancelled the job when it answers prolog-failed.
+    """
+    try:
+        plan = node.post("nodes/self/prolog", {"scheduler_id": job.id})
+    except Refused as refusal:
+        if refusal.status != HTTPStatus.NOT_FOUND:
+            raise
+        log.info("job %d is none of the gateway's", job.id)
+        return 0
+    book = node.book(job.id)
+    if book.get("snapshot") is not None and book.get("plan")["attempt"] == plan["attempt"]:
+        return 0
+    stages = plan["leader"] or not node.identity["shared_filesystem"]
+    book.start({**plan, "stages": stages, "scheduler_id": job.id, "uid": job.uid, "gid": job.gid})
+    if stages:
+        _stage_in(node, job, plan)
+    return 0
+
+
+def _stage_in(node: Node, job: Job, plan: Json) -> None:
+    book = node.book(job.id)
+    try:
+        make_directory(node, job, plan)
+        work = node.directory(plan) / "work"
+        for wanted in plan["inputs"]:
+            fetch(wanted, work, job, node.patience_s)
+        token = node.directory(plan) / "token"
+        write_privately(token, plan["credential"], 0o400, (job.uid, job.gid))
+        book.put("snapshot", {file.name: file.stamp for file in survey(work, job)})
+        start_live(node, job)
+    except (FileTrouble, Refused, Unavailable) as error:
+        log.warning("job %d cannot start: %s", job.id, error)
+        book.put("failure", str(error))
+        node.post("nodes/self/prolog-failed", {"scheduler_id": job.id, "error": str(error)[:4000]})
+
+
+def make_directory(node: Node, job: Job, plan: Json) -> None:
+    """Make DIRECTORY/{work,home,tmp}.
+
+    DIRECTORY itself is the agent's, so the job can replace neither these folders nor its token. On a shared file system
+    the tasks of an array have one DIRECTORY: each holds it, the first makes it and the last removes it.
+    """
+    directory = node.directory(plan)
+    with node.lock():
+        if not set(holders(directory)) - {str(job.id)}:
+            remove_tree(directory)
+        (directory / "holders").mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o711)
+        (directory / "holders" / str(job.id)).touch()
+        for folder in (directory / name for name in ("work", "home", "tmp")):
+            if not folder.exists():
+                folder.mkdir(mode=0o700)
+                os.chown(folder, job.uid, job.gid)
+
+
+def release_directory(node: Node, job: Job, plan: Json) -> None:
+    """Remove the job's directory, unless another task holds it."""
+    directory = node.directory(plan)
+    with node.lock():
+        (directory / "holders" / str(job.id)).unlink(missing_ok=True)
+        if not holders(directory):
+            remove_tree(directory)
+
+
+def holders(directory: Path) -> list[str]:
+    """Slurm's ids of the jobs that use a directory."""
+    folder = directory / "holders"
+    return [file.name for file in folder.iterdir()] if folder.is_dir() else []
+
+
+def fetch(wanted: Json, work: Path, job: Job, patience_s: float) -> None:
+    """Download one input; at its destination it is only ever whole and verified."""
+    destination = PurePosixPath(wanted["destination"])
+    if destination.is_absolute() or ".." in destination.parts or not destination.name:
+        raise FileTrouble(f"input {destination} would leave the working directory")
+    target = work / destination
+    temporary = target.with_name(f".{secrets.token_hex(8)}.part")
+    with trouble(f"input {destination}"):
+        with acting_as(job):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = temporary.open("xb")
+        with file:
+            digest = patiently(lambda: download(wanted["url"], file), patience_s)
+        if digest != wanted["sha256"]:
+            raise FileTrouble(f"input {destination} is not what was uploaded: its SHA-256 is {digest}")
+        with acting_as(job):
+            temporary.replace(target)
+
+
+def download(url: str, file: BinaryIO) -> str:
+    """Fill ``file`` with what is at ``url`` and return its SHA-256."""
+    file.seek(0)
+    file.truncate()
+    digest = hashlib.sha256()
+
+    def take(block: bytes) -> None:
+        digest.update(block)
+        with trouble("not written"):
+            file.write(block)
+
+    web.exchange("GET", url, take=take)
+    return digest.hexdigest()

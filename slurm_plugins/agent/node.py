@@ -1,0 +1,107 @@
+"""Node: this node's identity, its folder, and its conversation with the gateway.
+
+Invariant: every request is signed with the node's key, which is good for nothing else, or carries one job's credential.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from slurm_plugins.agent.book import Book
+from slurm_plugins.agent.filesystem import FileTrouble
+from slurm_plugins.agent.web import Json, Refused, patiently, web
+
+API = "/api/v1/"
+SIGNATURE_S = 60
+
+
+@dataclass(frozen=True)
+class Node:
+    """``root``: the agent's folder. ``identity``: what joining answered. ``patience_s``: how long to wait for one."""
+
+    root: Path
+    identity: Json
+    patience_s: float
+
+    @property
+    def kid(self) -> str:
+        """The name of its key."""
+        return f"node:{self.identity['node']}:{self.identity['generation']}"
+
+    def book(self, number: int) -> Book:
+        """The notes on a job."""
+        return Book(self.root / "jobs" / str(number))
+
+    def directory(self, plan: Json) -> Path:
+        """The job's directory, which lies in the folder for them and nowhere else."""
+        directory = Path(plan["directory"])
+        if str(directory.parent) != self.identity["job_directory"] or directory.name == "..":
+            raise FileTrouble(f"{directory} is no place for a job")
+        return directory
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep the other agents of a shared file system from making and removing jobs' directories."""
+        folder = Path(self.identity["job_directory"])
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def presign(self, plan: Json, keys: list[str]) -> list[str]:
+        """PUT URLs for keys below the attempt's prefix, under the job's credential.
+
+        A credential may end with its job, before its outputs are in the store; the node then asks for another one.
+        """
+        try:
+            reply = self.post("jobs/self/presign", {"paths": keys}, plan["credential"])
+        except Refused as refusal:
+            if refusal.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+                raise
+            plan["credential"] = self.post("nodes/self/prolog", {"scheduler_id": plan["scheduler_id"]})["credential"]
+            reply = self.post("jobs/self/presign", {"paths": keys}, plan["credential"])
+        return list(reply["urls"])
+
+    def post(self, path: str, body: Json, credential: str | None = None) -> Json:
+        """``ask``, for as long as the node's patience lasts."""
+        return patiently(lambda: self.ask(path, body, credential), self.patience_s)
+
+    def ask(self, path: str, body: Json, credential: str | None = None) -> Json:
+        """POST to the gateway, with a job's credential or else this node's signature."""
+        target, content = API + path, json.dumps(body).encode()
+        proof = f"Bearer {credential}" if credential else f"Burst {self._signature(target, content)}"
+        return web.post(self.identity["gateway_url"].rstrip("/") + target, content, {"Authorization": proof})
+
+    def _signature(self, target: str, content: bytes) -> str:
+        """A compact JWS (RFC 7515) over method, target and body; good once and for a minute."""
+        now = int(time.time())
+        claims = {
+            "iss": self.kid,
+            "aud": self.identity["audience"],
+            "iat": now,
+            "exp": now + SIGNATURE_S,
+            "jti": secrets.token_urlsafe(16),
+            "htm": "POST",
+            "htu": target,
+            "bsh": _base64url(hashlib.sha256(content).digest()),
+        }
+        header = {"alg": "HS256", "kid": self.kid, "typ": "burst-request+jws"}
+        signed = ".".join(_base64url(json.dumps(part).encode()) for part in (header, claims))
+        # The padding that base64url leaves out; Python ignores what is too much of it.
+        key = base64.urlsafe_b64decode(self.identity["secret"] + "==")
+        return f"{signed}.{_base64url(hmac.digest(key, signed.encode(), 'sha256'))}"
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

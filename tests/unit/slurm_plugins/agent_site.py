@@ -1,0 +1,255 @@
+"""A node's surroundings for the agent's tests: a real object store, and a gateway of a few lines around real staging.
+
+It checks every signature and every document as the gateway does; what the agent sent is kept in ``requests``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from gateway import wire
+from gateway.errors import BurstError
+from gateway.identity.credentials import JobGrant
+from gateway.identity.join import node_kid
+from gateway.identity.keys import make_secret, read_secret
+from gateway.identity.signature import token_of, verify_request
+from gateway.jobs.job import Attempt
+from gateway.jobs.store import Part
+from gateway.staging import stage_in, stage_out
+from gateway.staging.manifest import Manifest
+from gateway.staging.object_store import S3Store
+from slurm_plugins.agent.one_file import agent_text
+
+NODE = "small-1"
+BURST_ID = "0123456789abcdef0123456789abcdef"
+SLURM_ID = 12
+CREDENTIAL = "a-job-credential-that-nobody-may-see"
+MUNGE_KEY = "bXVuZ2Uga2V5IHRoYXQgbm9ib2R5IG1heSBzZWU="
+JOIN_TOKEN = "a-join-token-that-nobody-may-see"
+
+Hook = Callable[[str, dict], tuple[int, dict] | None]
+"""Sees a request before it is answered; what it returns is the answer."""
+
+
+@dataclass
+class AgentSite:
+    """One node, one job, and what the gateway knows of them."""
+
+    root: Path
+    store: S3Store
+    uid: int = field(default_factory=os.getuid)
+    gid: int = field(default_factory=os.getgid)
+    inputs: list = field(default_factory=list)
+    stage_out: tuple[str, ...] = ()
+    environment: dict = field(default_factory=dict)
+    leader: bool = True
+    shared: bool = False
+    attempt: Attempt = field(default_factory=lambda: Attempt(BURST_ID, -1, 0, SLURM_ID, "RUNNING", (NODE,)))
+    requests: list = field(default_factory=list)
+    parts: dict = field(default_factory=dict)
+    nonces: set = field(default_factory=set)
+    hook: Hook = lambda *_: None
+    lease: dict = field(default_factory=lambda: {"lease_seconds": 900, "drain": False})
+    credential: str = CREDENTIAL
+
+    def __post_init__(self) -> None:
+        self.secret = make_secret()
+        self.agent = self.root / "node_agent.py"
+        self.agent.write_text(agent_text())
+        self.state = self.root / "state"
+        self.jobs = self.root / "jobs"
+        self.directory = self.jobs / BURST_ID
+        self.work = self.directory / "work"
+        self._server: ThreadingHTTPServer | None = None
+        self.port = 0
+        self.open()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self) -> None:
+        """Let the gateway answer, at the same port as before."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        """Let the gateway be away."""
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def joined(self) -> AgentSite:
+        """As if the node had joined."""
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        identity = {"gateway_url": self.url, "isolated": False, **self.join_reply()}
+        (self.state / "identity.json").write_text(json.dumps(identity))
+        return self
+
+    def join_reply(self) -> dict:
+        return {
+            "node": NODE,
+            "generation": 3,
+            "secret": self.secret,
+            "audience": "burst-test",
+            "slurm_conf_server": "127.0.0.1:6817",
+            "munge_key": MUNGE_KEY,
+            "lease_seconds": 900,
+            "shared_filesystem": self.shared,
+            "job_directory": str(self.jobs),
+        }
+
+    def command(self, *words: str, patience: float = 20.0) -> list[str]:
+        """The agent, with a Python that sees nothing but its own standard library."""
+        return [
+            sys.executable,
+            "-I",
+            "-S",
+            str(self.agent),
+            "--root",
+            str(self.state),
+            f"--patience={patience}",
+            *words,
+        ]
+
+    def slurmd_environment(self, context: str) -> dict[str, str]:
+        """What slurmd gives its programs: no PATH, no HOME."""
+        return {
+            "SLURM_JOB_ID": str(SLURM_ID),
+            "SLURM_JOB_UID": str(self.uid),
+            "SLURM_JOB_GID": str(self.gid),
+            "SLURMD_NODENAME": NODE,
+            "SLURM_SCRIPT_CONTEXT": f"{context}_slurmd",
+        }
+
+    def start(self, context: str, **how: float) -> subprocess.Popen:
+        """Run prolog or epilog as slurmd does: by context, without a word."""
+        return subprocess.Popen(
+            self.command(**how),
+            env=self.slurmd_environment(context),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def run(self, context: str, **how: float) -> int:
+        """The exit code of prolog or epilog."""
+        process = self.start(context, **how)
+        output, _ = process.communicate(timeout=120)
+        self.output = output.decode()
+        return process.returncode
+
+    def manifest(self) -> Manifest:
+        """What the gateway would make of the parts that it has."""
+        return stage_out.complete(self.store, self.attempt, self.parts.values())
+
+    def staged(self) -> dict[str, bytes]:
+        """Content by path of everything in the manifest, each as the store has it."""
+        return {e.path: self.store.get_bytes(self.attempt.prefix + e.key) for e in self.manifest().entries}
+
+    @property
+    def log(self) -> str:
+        file = self.state / "agent.log"
+        return file.read_text() if file.exists() else ""
+
+    def answer(self, path: str, body: bytes, authorization: str) -> tuple[int, dict]:
+        """One request of the agent's."""
+        said = json.loads(body)
+        self.requests.append((path.rpartition("/")[2], said))
+        if (chosen := self.hook(path.rpartition("/")[2], said)) is not None:
+            return chosen
+        if path == "/api/v1/nodes/join":
+            return self._join(wire.JoinRequest.model_validate(said))
+        if path == "/api/v1/jobs/self/presign":
+            return self._presign(wire.PresignRequest.model_validate(said), authorization)
+        self._verify(path, body, authorization)
+        name = path.removeprefix("/api/v1/nodes/self/")
+        return getattr(self, f"_{name.replace('-', '_')}")(said)
+
+    def _verify(self, path: str, body: bytes, authorization: str) -> None:
+        claims = verify_request(
+            token_of(authorization),
+            read_secret(self.secret),
+            method="POST",
+            path=path,
+            body=body,
+            audience="burst-test",
+            now=datetime.now(UTC),
+        )
+        assert claims.kid == node_kid(NODE, 3)
+        assert claims.nonce not in self.nonces
+        self.nonces.add(claims.nonce)
+
+    def _join(self, request: wire.JoinRequest) -> tuple[int, dict]:
+        good = request.token == JOIN_TOKEN and request.node == NODE
+        return (200, self.join_reply()) if good else (401, {"code": "bad_signature"})
+
+    def _lease(self, said: dict) -> tuple[int, dict]:
+        assert said == {}
+        return 200, self.lease
+
+    def _prolog(self, said: dict) -> tuple[int, dict]:
+        if wire.PrologRequest.model_validate(said).scheduler_id != SLURM_ID:
+            return 404, {"code": "not_found"}
+        reply = wire.PrologReply(
+            burst_id=BURST_ID,
+            attempt=self.attempt.label,
+            directory=str(self.directory),
+            user="nobody",
+            leader=self.leader,
+            inputs=stage_in.for_attempt(self.store, self.inputs),
+            stage_out=self.stage_out,
+            credential=self.credential,
+            environment=self.environment,
+        )
+        return 200, reply.model_dump()
+
+    def _prolog_failed(self, said: dict) -> tuple[int, dict]:
+        wire.PrologFailedRequest.model_validate(said)
+        return 200, {}
+
+    def _presign(self, request: wire.PresignRequest, authorization: str) -> tuple[int, dict]:
+        if authorization != f"Bearer {self.credential}":
+            return 401, {"code": "signature_expired"}
+        now = datetime.now(UTC)
+        scopes = (f"storage.create:/{self.attempt.prefix}",)
+        grant = JobGrant("1", "demo", BURST_ID, self.attempt.label, NODE, scopes, now, now + timedelta(hours=1))
+        return 200, {"urls": stage_out.presign(self.store, grant, request.paths)}
+
+    def _epilog(self, said: dict) -> tuple[int, dict]:
+        request = wire.EpilogRequest.model_validate(said)
+        accepted = stage_out.accept(self.store, self.attempt, NODE, request.files, request.errors)
+        self.parts[NODE] = Part(NODE, accepted.files, accepted.errors)
+        return 200, {}
+
+
+def _handler(site: AgentSite) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            try:
+                status, answer = site.answer(self.path, body, self.headers.get("Authorization", ""))
+            except BurstError as error:
+                status, answer = 422, {"code": error.code, "detail": error.detail}
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    return Handler

@@ -1,0 +1,586 @@
+"""Prolog and epilog as slurmd runs them, against a real object store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from agent_site import BURST_ID, CREDENTIAL, NODE, SLURM_ID
+
+from gateway.jobs.job import StageIn
+
+MEMORY_MB = 80
+"""What the agent may take, whatever the size of the files; Python alone takes about 25."""
+
+
+def put_input(site, content: bytes, destination: str) -> StageIn:
+    digest = hashlib.sha256(content).hexdigest()
+    key = f"inputs/demo/{digest}"
+    site.store.put_bytes(key, content)
+    return StageIn("somewhere", destination, key=key, size=len(content), sha256=digest)
+
+
+def until(true, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        threading.Event().wait(0.02)
+
+
+def named(site, name: str) -> list[dict]:
+    return [said for path, said in site.requests if path == name]
+
+
+def test_prolog_makes_the_job_a_place(site):
+    """Its folders are its own and closed to others; its inputs are there; so is its credential."""
+    site.inputs = [put_input(site, b"one", "in.dat"), put_input(site, b"two" * 100000, "deep/er/in.dat")]
+    assert site.run("prolog") == 0
+    assert (site.work / "in.dat").read_bytes() == b"one"
+    assert (site.work / "deep/er/in.dat").read_bytes() == b"two" * 100000
+    for folder in ("work", "home", "tmp"):
+        assert (site.directory / folder).stat().st_mode & 0o777 == 0o700
+    token = site.directory / "token"
+    assert token.read_text() == CREDENTIAL
+    assert token.stat().st_mode & 0o777 == 0o400
+    assert sorted(path.name for path in site.work.rglob("*.part")) == []
+
+
+def test_a_job_leaves_what_it_made_or_changed(site):
+    """New, changed, renamed and touched files are outputs; unchanged and deleted ones are not."""
+    names = ("same", "changed", "renamed", "deleted", "grown", "replaced", "deep/same")
+    site.inputs = [put_input(site, f"input {name}".encode(), name) for name in names]
+    site.run("prolog")
+    work = site.work
+    (work / "new").write_bytes(b"new")
+    (work / "empty").touch()
+    (work / "a" / "b").mkdir(parents=True)
+    (work / "a" / "b" / "c").write_bytes(b"deep")
+    (work / "changed").write_bytes(b"INPUT CHANGED"[:13])
+    (work / "renamed").rename(work / "renamed to")
+    (work / "deleted").unlink()
+    with (work / "grown").open("ab") as file:
+        file.write(b" and more")
+    old = (work / "replaced").stat()
+    (work / "tmp").write_bytes(b"INPUT replaced")
+    (work / "tmp").rename(work / "replaced")
+    os.utime(work / "replaced", ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert site.run("epilog") == 0, site.log
+    assert site.staged() == {
+        "new": b"new",
+        "empty": b"",
+        "a/b/c": b"deep",
+        "changed": b"INPUT CHANGED",
+        "renamed to": b"input renamed",
+        "grown": b"input grown and more",
+        "replaced": b"INPUT replaced",
+    }
+    assert site.manifest().errors == ()
+    for entry in site.manifest().entries:
+        assert entry.key == f"files/{NODE}/{entry.path}"
+        assert entry.sha256 == hashlib.sha256(site.staged()[entry.path]).hexdigest()
+
+
+def test_nothing_stays_on_the_node(site):
+    """After the epilog neither the job's folder, nor its credential, nor the agent's notes on it are left."""
+    site.run("prolog")
+    assert site.run("epilog") == 0
+    assert not site.directory.exists()
+    assert list((site.state / "jobs").iterdir()) == []
+    assert [path for path in site.jobs.iterdir() if path.name != ".lock"] == []
+
+
+ODD_NAMES = [
+    b"plain.txt",
+    b"with\nnewline",
+    b"tab\tand\x01control",
+    "größe-日本-\N{GRINNING FACE}".encode(),
+    "decomposed-o\N{COMBINING DIAERESIS}".encode(),
+    "decomposed-\N{LATIN SMALL LETTER O WITH DIAERESIS}".encode(),
+    b"not-utf8-\xff\xfe",
+    b"not-utf8-\\xff\\xfe",
+    b" leading and trailing ",
+    b"percent%2Fslash?query#hash&amp;+plus",
+    b"quote'\"`$(touch x);*[a]",
+    b".hidden",
+    b"-rf",
+    b"back\\slash",
+    b".rclone_temp_put_x",
+    b"n" * 255,
+    b"deep/" * 60 + b"file",
+]
+
+
+def test_any_name_that_linux_allows(site):
+    """Every file arrives with its content under a path that is text, whatever bytes its name is made of."""
+    site.run("prolog")
+    for name in ODD_NAMES:
+        path = site.work / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name)
+    assert site.run("epilog") == 0, site.log
+    staged = site.staged()
+    assert sorted(staged.values()) == sorted(ODD_NAMES)
+    assert site.manifest().errors == ()
+    for path, name in staged.items():
+        if name.decode(errors="ignore").encode() == name and name != b"not-utf8-\\xff\\xfe":
+            assert path == name.decode()
+    assert {staged[path] for path in staged if path.startswith("not-utf8")} == set(ODD_NAMES[6:8])
+
+
+def test_links_and_other_kinds_of_file(site, tmp_path):
+    """A link inside is followed once; one that leaves, dangles or is no file's is named, and not read."""
+    secret = tmp_path / "secret"
+    secret.write_text("not the job's")
+    site.run("prolog")
+    work = site.work
+    (work / "folder").mkdir()
+    (work / "folder" / "real").write_bytes(b"real")
+    (work / "inside").symlink_to("folder/real")
+    (work / "inside folder").symlink_to("folder")
+    (work / "loop").symlink_to("loop")
+    (work / "outside").symlink_to(secret)
+    (work / "outside folder").symlink_to(tmp_path)
+    (work / "dangling").symlink_to("nothing")
+    (work / "token").symlink_to("../token")
+    os.mkfifo(work / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = Path.cwd()
+        os.chdir(work)
+        listener.bind("socket")
+        os.chdir(here)
+        assert site.run("epilog") == 0, site.log
+    assert site.staged() == {"folder/real": b"real", "inside": b"real"}
+    told = "\n".join(site.manifest().errors)
+    for name in ("loop", "outside", "outside folder", "dangling", "token", "fifo", "socket"):
+        assert f"{NODE}: {name}: " in told
+    assert len(site.manifest().errors) == 7
+
+
+def test_globs_choose_what_is_staged_out(site):
+    """With --stage-out only what matches, what is below a named folder, and what the job printed is kept."""
+    site.stage_out = ("*.dat", "results", "logs/")
+    site.environment = {"BURST_STDOUT": "run.txt", "BURST_STDERR": "errors/run.txt"}
+    site.run("prolog")
+    kept = ["a.dat", "deep/b.dat", "results/x", "results/deep/y", "logs/z", "run.txt", "errors/run.txt", "slurm-12.out"]
+    for name in [*kept, "scratch.bin", "resultsnot", "errors/other"]:
+        (site.work / name).parent.mkdir(parents=True, exist_ok=True)
+        (site.work / name).write_text(name)
+    (site.work / "scratch.fifo").symlink_to("/etc/passwd")
+    site.run("epilog")
+    assert sorted(site.staged()) == sorted(kept)
+    assert site.manifest().errors == ()
+
+
+def test_a_file_nobody_may_read_is_named(site):
+    """Where rights stop the job's user they stop the agent; the other files are kept."""
+    if site.uid == 0:
+        pytest.skip("nothing stops root; test_node_agent_user.py has this as another user")
+    site.run("prolog")
+    (site.work / "closed").write_text("x")
+    (site.work / "closed").chmod(0)
+    (site.work / "open").write_text("y")
+    assert site.run("epilog") == 0
+    assert site.staged() == {"open": b"y"}
+    assert site.manifest().errors == (f"{NODE}: closed: not opened: Permission denied",)
+    assert not site.directory.exists()
+
+
+def test_a_large_file_takes_little_memory(site):
+    """200 MB in and 200 MB out, a block at a time."""
+    content = os.urandom(1 << 20) * 200
+    site.inputs = [put_input(site, content, "in.dat")]
+    for context in ("prolog", "epilog"):
+        process = site.start(context)
+        assert peak_memory_mb(process) < MEMORY_MB
+        assert process.returncode == 0
+        if context == "prolog":
+            (site.work / "in.dat").rename(site.work / "out.dat")
+    [entry] = site.manifest().entries
+    assert (entry.size, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert site.store.head(site.attempt.prefix + entry.key).size == len(content)
+
+
+def peak_memory_mb(process: subprocess.Popen) -> int:
+    """VmHWM (proc_pid_status(5)) as last seen; getrusage would count what the process was before its exec."""
+    peak = 0
+    while process.poll() is None:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        peak = int(found.group(1)) >> 10 if found else peak
+        threading.Event().wait(0.005)
+    return peak
+
+
+def test_a_sparse_file_arrives_whole(site):
+    """Holes are zeros in the store."""
+    site.run("prolog")
+    with (site.work / "sparse").open("wb") as file:
+        file.truncate(5_000_000)
+        file.seek(4_000_000)
+        file.write(b"end")
+    site.run("epilog")
+    assert site.staged()["sparse"] == bytes(4_000_000) + b"end" + bytes(999_997)
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_was(site):
+    """kill -9 during the second batch; run again, every file is there once and the first batch is not sent again."""
+    site.run("prolog")
+    for number in range(620):
+        (site.work / f"{number:04}").write_text(str(number))
+    batches = []
+
+    def kill_at_the_second_batch(name: str, said: dict):
+        if name == "presign" and said["paths"] != ["live/stdout"]:
+            batches.append(len(said["paths"]))
+            if len(batches) == 2:
+                process.kill()
+
+    site.hook = kill_at_the_second_batch
+    process = site.start("epilog")
+    assert process.wait(60) == -signal.SIGKILL
+    first = {key: info.modified for key, info in site.store.list(site.attempt.prefix + "files/")}
+    assert len(first) == 500
+    assert site.parts == {}
+    # As a kill in the middle of a line would leave it.
+    uploads = site.state / "jobs" / str(SLURM_ID) / "uploads"
+    with uploads.open("a") as file:
+        file.write('\n{"key": "torn')
+    site.hook = lambda *_: None
+    inodes = {path: path.stat().st_ino for path in stored_files(site)}
+    assert site.run("epilog") == 0, site.log
+    assert batches == [500, 120]
+    assert [len(said["paths"]) for said in named(site, "presign")][-1] == 120
+    assert len(site.manifest().entries) == 620
+    assert len(named(site, "epilog")) == 1
+    assert {path: path.stat().st_ino for path in inodes} == inodes
+    assert not site.directory.exists()
+
+
+def stored_files(site) -> list[Path]:
+    """The embedded store keeps objects as plain files; a replaced object is another file."""
+    folder = Path(re.search(r"serve\0s3\0([^\0]+)", store_command(site)).group(1))
+    return [path for path in (folder / "burst" / site.attempt.prefix / "files").rglob("*") if path.is_file()]
+
+
+def store_command(site) -> str:
+    port = f":{site.store._s3.meta.endpoint_url.rpartition(':')[2]}"
+    commands = (path.read_text() for path in Path("/proc").glob("[0-9]*/cmdline"))
+    return next(command for command in commands if "serve\0s3" in command and port in command)
+
+
+@pytest.mark.parametrize("moment", ["before the report is taken", "after the report is taken"])
+def test_killed_around_its_report(site, moment):
+    """Whether or not the gateway had the report, the second run ends in the same state."""
+    site.run("prolog")
+    (site.work / "out").write_text("x")
+
+    def kill(name: str, said: dict):
+        if name == "epilog" and process.poll() is None:
+            if moment.startswith("after"):
+                site._epilog(said)
+            process.kill()
+
+    site.hook = kill
+    process = site.start("epilog")
+    assert process.wait(60) == -signal.SIGKILL
+    site.hook = lambda *_: None
+    assert site.directory.exists()
+    assert site.run("epilog") == 0
+    assert site.staged() == {"out": b"x"}
+    assert not site.directory.exists()
+
+
+def test_an_epilog_that_was_done_does_nothing(site):
+    """slurmd may run it again; the gateway hears nothing."""
+    site.run("prolog")
+    site.run("epilog")
+    before = len(site.requests)
+    assert site.run("epilog") == 0
+    assert len(site.requests) == before
+
+
+def test_a_gateway_that_is_away_is_waited_for(site):
+    """The gateway goes before the epilog starts and comes back: nothing is lost."""
+    site.run("prolog")
+    (site.work / "out").write_text("x")
+    site.close()
+    process = site.start("epilog")
+    until(lambda: site.log.count("wait:") >= 2)
+    site.open()
+    assert process.wait(60) == 0
+    assert site.staged() == {"out": b"x"}
+
+
+def test_a_gateway_that_stays_away_keeps_the_outputs(site):
+    """Patience over, the epilog fails, slurmd drains the node, and the files are still on its disk."""
+    site.run("prolog")
+    (site.work / "out").write_text("x")
+    site.close()
+    assert site.run("epilog", patience=1) == 1
+    assert "gave up" in site.log
+    assert (site.work / "out").read_text() == "x"
+    site.open()
+    assert site.run("epilog") == 0
+    assert site.staged() == {"out": b"x"}
+
+
+def test_a_store_that_is_away_is_waited_for(site, embedded):
+    """The store goes between the URL and the upload, and comes back at its place."""
+    site.run("prolog")
+    (site.work / "out").write_text("x")
+    embedded.stop()
+    process = site.start("epilog")
+    until(lambda: "wait: PUT" in site.log)
+    embedded.heal()
+    assert process.wait(60) == 0
+    assert site.staged() == {"out": b"x"}
+
+
+def test_a_busy_gateway_is_asked_again(site):
+    """503 and 429 are no answer."""
+    site.run("prolog")
+    (site.work / "out").write_text("x")
+    answers = [(503, {}), (429, {}), (500, {})]
+    site.hook = lambda name, _: answers.pop() if name in {"presign", "epilog"} and answers else None
+    assert site.run("epilog") == 0
+    assert answers == []
+    assert site.staged() == {"out": b"x"}
+
+
+def test_a_credential_that_has_ended_is_replaced(site):
+    """A cancelled job's credential is void at once; what it made is staged out all the same."""
+    site.run("prolog")
+    (site.work / "out").write_text("x")
+    site.credential = "another-credential"
+    assert site.run("epilog") == 0, site.log
+    assert site.staged() == {"out": b"x"}
+
+
+def test_an_expired_url_is_replaced(site):
+    """A URL that is refused is asked for again, once."""
+    site.run("prolog")
+    (site.work / "out").write_text("x")
+    expired = site.store.presign_put(f"{site.attempt.prefix}files/{NODE}/out", 1, "node")
+    threading.Event().wait(2.1)
+    answers = [(200, {"urls": [expired]})]
+    site.hook = lambda name, said: (
+        answers.pop() if name == "presign" and "live" not in said["paths"][0] and answers else None
+    )
+    assert site.run("epilog") == 0, site.log
+    assert site.staged() == {"out": b"x"}
+
+
+def test_what_the_store_lost_is_uploaded_again(site):
+    """The gateway looks for every object; told that one is missing, the agent starts over."""
+    site.run("prolog")
+    (site.work / "out").write_text("x")
+    lost = []
+
+    def lose(name: str, _said: dict):
+        if name == "epilog" and not lost:
+            lost.append(True)
+            site.store.delete(f"{site.attempt.prefix}files/{NODE}/out")
+
+    site.hook = lose
+    assert site.run("epilog") == 0, site.log
+    assert len(named(site, "epilog")) == 2
+    assert site.staged() == {"out": b"x"}
+
+
+def test_a_file_that_changes_meanwhile(site):
+    """The store gets one state of it with the digest of just that state, and the gateway is told."""
+    site.run("prolog")
+    growing = site.work / "growing"
+    growing.write_bytes(b"x" * 30_000_000)
+    ended = threading.Event()
+
+    def write() -> None:
+        with growing.open("ab", buffering=0) as file:
+            while not ended.wait(0.001):
+                file.write(b"more")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert site.run("epilog") == 0, site.log
+    finally:
+        ended.set()
+        writer.join()
+    [entry] = site.manifest().entries
+    content = site.staged()["growing"]
+    assert (entry.size, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert site.manifest().errors == (f"{NODE}: growing: was still being written",)
+
+
+def test_inputs_that_cannot_be_had_cancel_the_job(site):
+    """Wrong content is the job's trouble: the gateway is told, the node is not drained, the epilog reports it."""
+    wrong = put_input(site, b"expected", "in.dat")
+    site.store.put_bytes(wrong.key, b"tampered")
+    site.inputs = [wrong]
+    assert site.run("prolog") == 0
+    [said] = named(site, "prolog-failed")
+    assert said["scheduler_id"] == SLURM_ID
+    assert "in.dat" in said["error"]
+    assert "SHA-256" in said["error"]
+    assert not (site.work / "in.dat").exists()
+    assert site.run("epilog") == 0
+    assert site.staged() == {}
+    assert "in.dat" in site.manifest().errors[0]
+    assert not site.directory.exists()
+
+
+@pytest.mark.parametrize("destination", ["../out", "/etc/burst-was-here", "a/../../b"])
+def test_an_input_never_leaves_the_working_directory(site, destination):
+    """Even if the gateway were to ask for it."""
+    good = put_input(site, b"x", "good")
+    reply = site._prolog({"scheduler_id": SLURM_ID})[1]
+    url = site.store.presign_get(good.key, 60, "node")
+    reply["inputs"] = [{"destination": destination, "size": 1, "sha256": good.sha256, "url": url}]
+    site.hook = lambda name, _: (200, reply) if name == "prolog" else None
+    assert site.run("prolog") == 0
+    assert "would leave" in named(site, "prolog-failed")[0]["error"]
+    assert not Path("/etc/burst-was-here").exists()
+
+
+def test_a_directory_elsewhere_is_refused(site):
+    """A job's directory lies directly below the one for them."""
+    for directory in ("/srv/elsewhere", f"{site.jobs}/../x", f"{site.jobs}/..", f"{site.jobs}/a/b"):
+        reply = {**site._prolog({"scheduler_id": SLURM_ID})[1], "directory": directory}
+        site.hook = lambda name, _, reply=reply: (200, reply) if name == "prolog" else None
+        assert site.run("prolog") == 0
+        assert "no place for a job" in named(site, "prolog-failed")[-1]["error"]
+
+
+def test_a_job_of_somebody_else_is_left_alone(site):
+    """A Slurm may run jobs that the gateway does not know."""
+    site.hook = lambda name, _: (404, {}) if name == "prolog" else None
+    assert site.run("prolog") == 0
+    assert site.run("epilog") == 0
+    assert not site.directory.exists()
+    assert named(site, "epilog") == []
+
+
+def test_a_requeued_job_starts_clean(site):
+    """What an attempt left is not there for the next one, and the next one's outputs are its own."""
+    site.run("prolog")
+    (site.work / "of the first").write_text("x")
+    site.attempt = type(site.attempt)(BURST_ID, -1, 1, SLURM_ID, "RUNNING", (NODE,))
+    assert site.run("prolog") == 0
+    assert list(site.work.iterdir()) == []
+    (site.work / "of the second").write_text("y")
+    assert site.run("epilog") == 0
+    assert site.staged() == {"of the second": b"y"}
+
+
+def test_a_prolog_that_ran_already_changes_nothing(site):
+    """Run twice, it does not undo what the job did meanwhile."""
+    site.run("prolog")
+    (site.work / "out").write_text("x")
+    assert site.run("prolog") == 0
+    assert site.run("epilog") == 0
+    assert site.staged() == {"out": b"x"}
+
+
+def test_on_a_shared_file_system_only_the_leader_stages(site):
+    """Another node of the job touches nothing and reports an empty part."""
+    site.shared, site.leader = True, False
+    site.joined()
+    site.directory.mkdir(parents=True)
+    (site.directory / "of the leader").write_text("x")
+    assert site.run("prolog") == 0
+    assert site.run("epilog") == 0
+    assert named(site, "epilog") == [{"scheduler_id": SLURM_ID, "attempt": "0", "files": [], "errors": []}]
+    assert (site.directory / "of the leader").exists()
+
+
+def test_tasks_of_an_array_share_a_directory_until_the_last_has_ended(site):
+    """The first task's end takes nothing from the second."""
+    site.shared = True
+    site.joined()
+    site.run("prolog")
+    other = site.directory / "holders" / "13"
+    other.touch()
+    (site.work / "out").write_text("x")
+    assert site.run("epilog") == 0
+    assert site.work.exists()
+    other.unlink()
+    site.run("prolog")
+    assert not (site.work / "out").exists()
+
+
+def test_what_a_running_job_prints_is_shown(site):
+    """The end of stdout is in the store while the job runs; when the epilog has run, nobody uploads any more."""
+    site.run("prolog")
+    printed = site.work / f"slurm-{SLURM_ID}.out"
+    printed.write_text("hello\n")
+    live = f"{site.attempt.prefix}live/stdout"
+    until(lambda: site.store.head(live) is not None)
+    assert site.store.get_bytes(live) == b"hello\n"
+    printed.write_text("hello\nworld\n")
+    until(lambda: site.store.get_bytes(live) == b"hello\nworld\n")
+    assert [p for p in Path("/proc").glob("[0-9]*/cmdline") if is_live(p, site)]
+    site.run("epilog")
+    until(lambda: not [p for p in Path("/proc").glob("[0-9]*/cmdline") if is_live(p, site)])
+
+
+def is_live(path: Path, site) -> bool:
+    try:
+        return f"{site.state}\0--patience\0000\0live" in path.read_text()
+    except OSError:
+        return False
+
+
+def test_no_secret_is_told(site):
+    """Neither the log, nor argv, nor what slurmd sees of the agent has a key, a credential or a presigned URL."""
+    site.inputs = [put_input(site, b"x", "in.dat")]
+    seen = []
+
+    def look(_name: str, _said: dict):
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            pid = path.parent
+            try:
+                if str(site.agent) in path.read_text():
+                    seen.append(path.read_text() + (pid / "environ").read_text())
+            except OSError:
+                continue
+
+    site.hook = look
+    site.run("prolog")
+    outputs = [site.output]
+    (site.work / "out").write_text("x")
+    site.store.delete(site.inputs[0].key)
+    site.close()
+    site.run("epilog", patience=1)
+    outputs.append(site.output)
+    site.open()
+    site.run("epilog")
+    told = "\n".join([*seen, *outputs, site.log])
+    assert seen
+    for secret in (CREDENTIAL, site.secret, "X-Amz-Signature", "X-Amz-Credential", "Bearer"):
+        assert secret not in told
+    assert site.state.stat().st_mode & 0o777 == 0o700
+
+
+def test_it_needs_a_node_that_has_joined(tmp_path, site):
+    """Without an identity it says so in a line and fails."""
+    (site.state / "identity.json").unlink()
+    assert site.run("prolog") == 1
+    assert "identity.json" in site.output
+    assert "Traceback" not in site.output
+
+
+def test_it_says_how_it_is_used(site):
+    """Without a word and without slurmd's context it does nothing."""
+    done = subprocess.run(site.command(), capture_output=True, text=True, env={}, check=False)
+    assert done.returncode == 2
+    assert "say run, prolog or epilog" in done.stderr
+    assert json.dumps(sys.version_info[:2]) >= "[3, 11]"
