@@ -12,15 +12,24 @@ fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 python_is_new() { python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 python_has_venv() { python3 -c 'import venv, ensurepip' 2>/dev/null; }
 
-# Debian packages of which the named command, or module, is missing. Containers need root, and so do their programs.
+# Only root, and root only where it may mount, can make nodes that are containers.
+can_contain() { [ "$(id -u)" = 0 ] && unshare --mount true 2>/dev/null; }
+
+# Debian packages of which the named command, or module, is missing.
 missing_packages() {
     command -v python3 >/dev/null || echo python3
     python_has_venv || echo python3-venv
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
-    [ "$(id -u)" = 0 ] || return 0
-    command -v systemd-nspawn >/dev/null || echo systemd-container
-    command -v mmdebstrap >/dev/null || echo mmdebstrap
-    command -v ip >/dev/null || echo iproute2
+    if can_contain; then
+        command -v systemd-nspawn >/dev/null || echo systemd-container
+        command -v mmdebstrap >/dev/null || echo mmdebstrap
+        command -v ip >/dev/null || echo iproute2
+    else
+        # Container nodes bring these in their image; process nodes use this machine's.
+        /usr/bin/python3 -c 'import numpy' 2>/dev/null || echo python3-numpy
+        /usr/bin/python3 -c 'import mpi4py' 2>/dev/null || echo python3-mpi4py
+        [ -x /usr/bin/mpirun ] || echo openmpi-bin
+    fi
 }
 
 install_packages() {

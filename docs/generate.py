@@ -34,7 +34,7 @@ def commands() -> str:
 def settings() -> str:
     """Every setting: name, default, meaning."""
     intro = (
-        "# Configuration\n\nWritten by `make docs`. They are read from `DIR/burst.toml`; a variable `BURST_SERVER_NAME`, or "
+        "# Configuration\n\nWritten by `make docs`. Read from `DIR/burst.toml`; a variable `BURST_SERVER_NAME`, or "
         "`burst up --set name=value`, wins over the file. An unknown name is an error.\n\n"
     )
     sizes = "\n## One of `sizes`\n\nIn the file each is a `[[sizes]]` table.\n\n"

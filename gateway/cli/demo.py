@@ -9,8 +9,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,30 +23,19 @@ from gateway.cli.bootstrapping import bootstrap
 from gateway.cli.display import duration, size
 from gateway.cli.invocation import examples, json_option
 from gateway.cli.narrator import Narrator
+from gateway.cli.showcase import Showcase, choose
+from gateway.cli.timeline import name_of
 from gateway.client.gateway import Gateway, Submission, read_script
 from gateway.client.money import in_credits
 from gateway.client.session import Session
-from gateway.errors import BurstError, SetupError
-from gateway.wire import JobView, Outputs, Receipt
+from gateway.errors import BurstError
+from gateway.wire import JobView, Receipt
 
 _USER = "demo"
 _IDLE_S = 5
 """How long a node stays idle in the demo before Slurm gives it back."""
 _GONE_WITHIN_S = 120.0
 _LOOK_S = 0.3
-
-
-@dataclass(frozen=True)
-class Example:
-    """A folder of ``examples/``: its scripts, each after the one before, and ``check.py DIRECTORY`` for the result."""
-
-    folder: str
-    scripts: Sequence[str]
-    about: str
-
-
-MADELUNG = Example("mpi-madelung", ("job.sh",), "the Madelung constant of rock salt by MPI over two nodes")
-ISING = Example("ising-array", ("sweep.sh", "reduce.sh"), "the 2-D Ising model as a job array, then a reduction")
 
 
 @dataclass(frozen=True)
@@ -130,16 +117,13 @@ def _show(facts: dict[str, Any], directory: Path, narrator: Narrator) -> Result:
     slurm, nodes = facts["slurm"], facts["nodes"]
     narrator.say(f"gateway {facts['url']}, Slurm {slurm['version']} ({slurm['origin']}), store {facts['store']['url']}")
     narrator.say(f"nodes are of the form {nodes['form']}: {nodes['reason']}")
+    showcase = choose(nodes["form"])
     with _login(facts, narrator) as gateway:
-        example = _choose(nodes["form"], narrator)
-        folder = _folder(example)
-        ids = _submit(gateway, example, folder, narrator)
-        narrator.heading("Nodes come, the job runs, its files leave")
-        jobs = narrator.accompany(gateway, ids)
-        _refuse_failure(jobs)
-        narrator.heading("Results")
-        files, answer = _results(gateway, ids, folder, directory / "results", narrator)
-        receipts = [gateway.receipt(job) for job in ids]
+        narrator.say(f"the job: {showcase.about} (examples/{showcase.folder})")
+        jobs, files, results = _run(gateway, showcase, directory / "results", narrator)
+        answer = showcase.judge(results)
+        narrator.say(f"right: {answer}", style="bold green")
+        receipts = [gateway.receipt(name_of(job)) for job in jobs]
         for receipt in receipts:
             _bill(receipt, narrator)
         _wait_until_gone(gateway, narrator)
@@ -165,70 +149,45 @@ def _balance(gateway: Gateway, narrator: Narrator) -> None:
         )
 
 
-def _choose(form: str, narrator: Narrator) -> Example:
-    """Process nodes see this machine's programs only; container nodes bring OpenMPI in their image."""
-    if form == "process" and shutil.which("mpirun") is None:
-        narrator.say("this machine has no mpirun: showing an array job instead of an MPI job")
-        return ISING
-    return MADELUNG
+def _run(
+    gateway: Gateway, showcase: Showcase, destination: Path, narrator: Narrator
+) -> tuple[list[JobView], int, Path]:
+    """Run each script to its end and fetch what it left; return the jobs, how many files came, and the last folder."""
+    jobs: list[JobView] = []
+    count, results, carried = 0, destination, tuple[str, ...]()
+    for script in showcase.scripts:
+        job = _submit(gateway, showcase.path(), script, carried, narrator)
+        (ended,) = narrator.accompany(gateway, [job])
+        _refuse_failure(ended)
+        results = destination / job
+        count += _fetch(gateway, job, results, narrator)
+        carried = tuple(str(path.absolute()) for path in sorted(results.glob(showcase.carried or "[]")))
+        jobs.append(ended)
+    return jobs, count, results
 
 
-def _folder(example: Example) -> Path:
-    folder = Path(__file__).resolve().parents[2] / "examples" / example.folder
-    if not folder.is_dir():
-        raise SetupError(f"{folder} is not there", hint="run the demo from a checkout of the project")
-    return folder
+def _submit(gateway: Gateway, folder: Path, script: str, inputs: Sequence[str], narrator: Narrator) -> str:
+    job = Submission(read_script(folder / script), script, directory=folder, stage_in=inputs)
+    quote = gateway.quote(job)
+    narrator.say(f"quote for {script}: at most {in_credits(quote.total_ucr)} on {quote.offer}")
+    name = name_of(gateway.submit(job))
+    narrator.say(f"Submitted batch job {name}", style="bold green")
+    narrator.heading("Nodes come, the job runs, its files leave")
+    return name
 
 
-def _submit(gateway: Gateway, example: Example, folder: Path, narrator: Narrator) -> list[str]:
-    narrator.say(f"the job: {example.about} (examples/{example.folder})")
-    ids: list[str] = []
-    for script in example.scripts:
-        options = [f"--dependency=afterok:{ids[-1]}"] if ids else []
-        job = Submission(read_script(folder / script), script, options=options, directory=folder)
-        quote = gateway.quote(job)
-        narrator.say(f"quote for {script}: at most {in_credits(quote.total_ucr)} on {quote.offer}")
-        view = gateway.submit(job)
-        narrator.say(f"Submitted batch job {view.id}", style="bold green")
-        ids.append(str(view.id))
-    return ids
+def _refuse_failure(job: JobView) -> None:
+    if job.state != "COMPLETED":
+        why = job.reason or f"exit code {job.exit_code}"
+        raise BurstError(f"job {job.id} ended as {job.state}: {why}", hint="run it again with --keep, then burst logs")
 
 
-def _refuse_failure(jobs: Sequence[JobView]) -> None:
-    for job in jobs:
-        if job.state != "COMPLETED":
-            raise BurstError(
-                f"job {job.id} ended as {job.state}: {job.reason}", hint="run it again with --keep, then burst logs"
-            )
-
-
-def _results(
-    gateway: Gateway, ids: Sequence[str], folder: Path, destination: Path, narrator: Narrator
-) -> tuple[int, str]:
-    """Fetch what the jobs left, each file checked against its SHA-256, and have the example judge the last job's."""
-    count = 0
-    for job in ids:
-        here = destination / job
-        shutil.rmtree(here, ignore_errors=True)
-        found = gateway.fetch(job, here)
-        narrator.say(_fetched(job, found, here))
-        count += len(found.files)
-    judged = subprocess.run(
-        [sys.executable, str(folder / "check.py"), str(destination / ids[-1])],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    answer = (judged.stdout.strip().splitlines() or [judged.stderr.strip()])[-1]
-    if judged.returncode != 0:
-        raise BurstError(f"the result is wrong: {answer}", hint=f"look at {destination / ids[-1]}")
-    narrator.say(f"known answer: {answer}", style="bold green")
-    return count, answer
-
-
-def _fetched(job: str, found: Outputs, where: Path) -> str:
+def _fetch(gateway: Gateway, job: str, where: Path, narrator: Narrator) -> int:
+    shutil.rmtree(where, ignore_errors=True)
+    found = gateway.fetch(job, where)
     total = size(sum(file.size for file in found.files))
-    return f"job {job}: {len(found.files)} files, {total}, every SHA-256 verified, in {where}"
+    narrator.say(f"job {job}: {len(found.files)} files, {total}, every SHA-256 verified, in {where}")
+    return len(found.files)
 
 
 def _bill(receipt: Receipt, narrator: Narrator) -> None:

@@ -122,6 +122,8 @@ class ContainerHost:
                 os.kill(pid, signal.SIGKILL)
         ended = self._group(instance).end()
         daemon.collect()
+        # The kernel takes down a dead container's network when it gets to it; the next one of this name is quicker.
+        self.network.unplug(f"vb-{self._machine(instance)}")
         return ended
 
     def publish(self, instances: Collection[Instance]) -> None:

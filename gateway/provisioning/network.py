@@ -96,11 +96,11 @@ class NodeNetwork:
         if self.is_up:
             _ip("link", "delete", "dev", self.bridge)
 
-    @property
     def unplug(self, interface: str) -> None:
         """Remove a node's end of its cable by name or alternative name; one that is gone is no error."""
         subprocess.run(["ip", "link", "delete", "dev", interface], capture_output=True, check=False)
 
+    @property
     def is_up(self) -> bool:
         """Whether the bridge exists."""
         return Path("/sys/class/net", self.bridge).exists()

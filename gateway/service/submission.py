@@ -78,6 +78,7 @@ class SubmissionService:
         if key is not None and (known := self._known(caller, key)) is not None:
             return known
         decision = self._decide(caller, request)
+        stage_in.check(self.ports.store, decision.request.burst.stage_in)
         job = self._job(caller, decision)
         self.hands.take(job.id)
         try:
@@ -126,7 +127,6 @@ class SubmissionService:
         placement = place(parsed.resources, self.offers)
         priced = quote(parsed.resources, placement.offer.name, placement.nodes, self.ports.tariff)
         found = stage_in.keyed(caller.user.name, parsed.burst.stage_in)
-        stage_in.check(self.ports.store, found)
         parsed = replace(parsed, burst=replace(parsed.burst, stage_in=found))
         cheque.check(
             priced.total_ucr, signed_ucr=caller.claims.max_spend_ucr, asked_ucr=parsed.burst.max_cost_ucr

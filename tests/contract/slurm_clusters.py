@@ -99,7 +99,7 @@ def own_cluster(slurm_programs: Distribution, tmp_path: Path) -> Iterator[Cluste
 
 
 @pytest.fixture(scope="session", params=["slurmrest"])
-def engine(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, cluster: Cluster) -> Engine:
     """Every adapter of the port, on the same cluster."""
     adapters: dict[str, Callable[[], Engine]] = {"slurmrest": cluster.slurm.engine}
-    yield adapters[request.param]()
+    return adapters[request.param]()

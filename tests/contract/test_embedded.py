@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from slurm_clusters import SIZES, Cluster, cluster_in, processes_of
-from test_engine import Submitter, eventually, ran
+from submitter import Submitter, eventually, ran
 
 from gateway.engines.embedded import EmbeddedSlurm, Site
 from gateway.errors import SetupError

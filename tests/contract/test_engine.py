@@ -5,69 +5,18 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from slurm_clusters import Cluster
+from submitter import Submitter, eventually, ran
 
-from gateway.engines.engine import Engine, SchedulerJob, Submission
 from gateway.errors import NotFound, SchedulerRefused, SchedulerUnavailable
-
-WITHIN_S = 40.0
-
-
-class Submitter:
-    """Submits scripts to one engine and waits for what becomes of them."""
-
-    def __init__(self, engine: Engine, cluster: Cluster) -> None:
-        self.engine = engine
-        self.cluster = cluster
-
-    def submission(self, script: str, user: str | None = None, **fields: object) -> Submission:
-        return Submission(
-            token=uuid.uuid4().hex,
-            script=f"#!/bin/bash\n{script}\n",
-            fields={"name": "contract", **fields},
-            environment={"PATH": self.cluster.slurm.environment()["PATH"], "GREETING": "hello there"},
-            working_directory=str(self.cluster.work),
-            user=user,
-        )
-
-    def submit(self, script: str, user: str | None = None, **fields: object) -> int:
-        return self.engine.submit(self.submission(script, user, **fields))
-
-    def ended(self, job: int) -> tuple[SchedulerJob, ...]:
-        return self.until(job, lambda task: task.finished)
-
-    def until(self, job: int, wanted: Callable[[SchedulerJob], bool]) -> tuple[SchedulerJob, ...]:
-        return eventually(lambda: tasks if all(map(wanted, tasks := self.engine.job(job))) else None)
-
-    def text(self, job: SchedulerJob) -> str:
-        return (self.cluster.work / job.standard_output).read_text()
-
-
-def eventually(look: Callable[[], Any]) -> Any:
-    """What ``look`` finds, as soon as it finds something."""
-    never = threading.Event()
-    deadline = time.monotonic() + WITHIN_S
-    while (found := look()) is None or found is False:
-        assert time.monotonic() < deadline, "it did not happen in time"
-        never.wait(0.05)
-    return found
-
-
-def ran(task: SchedulerJob) -> bool:
-    return task.state == "RUNNING" and "CONFIGURING" not in task.states
 
 
 @pytest.fixture
-def jobs(engine: Engine, cluster: Cluster) -> Iterable[Submitter]:
-    yield Submitter(engine, cluster)
+def jobs(engine, cluster):
+    return Submitter(engine, cluster)
 
 
 def test_version(engine, cluster):
@@ -125,7 +74,9 @@ def test_an_array_is_seen_task_by_task(jobs):
     tasks = {task.array_task_id: task for task in jobs.ended(job)}
     assert {index: task.state for index, task in tasks.items()} == {1: "COMPLETED", 2: "CANCELLED", 3: "COMPLETED"}
     assert {task.array_job_id for task in tasks.values()} == {job}
-    assert {index: jobs.text(task).splitlines()[0] for index, task in tasks.items()} == {n: f"task {n}" for n in (1, 2, 3)}
+    assert {index: jobs.text(task).splitlines()[0] for index, task in tasks.items()} == {
+        n: f"task {n}" for n in (1, 2, 3)
+    }
     states = jobs.engine.states()
     assert {index: states[task.id] for index, task in tasks.items()} == {n: task.states for n, task in tasks.items()}
 
@@ -235,7 +186,9 @@ def test_a_node_is_powered_down_on_request(jobs, cluster):
     (task,) = jobs.ended(jobs.submit("true"))
     (name,) = task.nodes
     jobs.engine.update_nodes([name], "POWER_DOWN")
-    eventually(lambda: [one for one in cluster.site.handled if (one["program"], one["nodes"]) == ("suspend", name)] or None)
+    eventually(
+        lambda: [one for one in cluster.site.handled if (one["program"], one["nodes"]) == ("suspend", name)] or None
+    )
     (node,) = (node for node in jobs.engine.nodes() if node.name == name)
     assert node.states & {"POWERING_DOWN", "POWERED_DOWN"}
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 from stub_gateway import NOW, PASSWORD, job_view, quote_view
 
-from gateway.cli import demo
+from gateway.cli import showcase
+from gateway.errors import BurstError, SetupError
 
-CONTENT = b"-1.747564594633\n"
+CONTENT = json.dumps({"madelung": 1.7475645946347, "ranks": 4, "hosts": ["small-1", "small-2"]}).encode()
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 NODE = {
     "name": "small-1", "generation": 1, "state": "booting", "offer": "small", "machine": "m", "address": None,
@@ -46,16 +45,8 @@ def machine(here, stub, stand_in, tmp_path, monkeypatch):
     folder = tmp_path / "example"
     folder.mkdir()
     (folder / "job.sh").write_text("#!/bin/sh\n")
-    (folder / "check.py").write_text(
-        textwrap.dedent("""
-            import pathlib, sys
-            value = pathlib.Path(sys.argv[1], "answer.txt").read_text().strip()
-            print(f"M = {value}")
-            sys.exit(value != "-1.747564594633")
-            """)
-    )
-    monkeypatch.setattr("gateway.cli.demo._folder", lambda _example: folder)
-    file = {"path": "answer.txt", "size": len(CONTENT), "sha256": DIGEST, "task": None}
+    monkeypatch.setattr("gateway.cli.showcase.Showcase.path", lambda _showcase: folder)
+    file = {"path": "result.json", "size": len(CONTENT), "sha256": DIGEST, "task": None}
     stub.objects[DIGEST] = CONTENT
     stub.on("GET /api/v1/balance", (200, [{"account": "demo", "available_ucr": 100_000_000, "held_ucr": 0}]))
     stub.on("POST /api/v1/quotes", (200, quote_view()))
@@ -80,7 +71,7 @@ def test_the_demo_goes_from_up_to_down(burst, machine, verbs, here):
     assert ran.code == 0, ran.err
     told = [
         "logged in as demo", "at most 1.200000 cr", "Submitted batch job 7", "node small-1 (small): booting",
-        "every SHA-256 verified", "known answer: M = -1.747564594633", "charged 0.040001 cr", "node small-1: gone",
+        "every SHA-256 verified", "right: Madelung constant 1.7475645946", "charged 0.040001 cr", "node small-1: gone",
         "no nodes are left", "stopped: gateway", "Done in",
     ]  # fmt: skip
     places = [ran.out.find(text) for text in told]
@@ -88,14 +79,14 @@ def test_the_demo_goes_from_up_to_down(burst, machine, verbs, here):
     assert places == sorted(places)
     assert "\x1b" not in ran.out
     assert verbs() == ["up", "down"]
-    assert (here / "D" / "results" / "7" / "answer.txt").read_bytes() == CONTENT
+    assert (here / "D" / "results" / "7" / "result.json").read_bytes() == CONTENT
     assert (here / "D" / "client" / "profiles" / "default.json").exists()
 
 
 def test_json_is_the_only_thing_on_stdout(burst, machine):
     """With --json the story goes to stderr."""
     ran = burst("demo", "--dir", "D", "--json")
-    assert json.loads(ran.out)["answer"] == "M = -1.747564594633"
+    assert json.loads(ran.out)["answer"].startswith("Madelung constant 1.7475645946 by 4 ranks")
     assert "Submitted batch job 7" in ran.err
 
 
@@ -118,15 +109,15 @@ def test_a_job_that_fails_fails_the_demo(burst, machine, verbs):
 
 def test_a_wrong_result_fails_the_demo(burst, machine, verbs):
     """A result that is not the known answer is a failure, whatever Slurm says."""
-    wrong = b"-1.8\n"
+    wrong = CONTENT.replace(b"1.74", b"1.75")
     digest = hashlib.sha256(wrong).hexdigest()
     machine.objects[digest] = wrong
     url = f"{machine.url}/objects/{digest}"
-    file = {"path": "answer.txt", "size": len(wrong), "sha256": digest, "task": None, "url": url}
+    file = {"path": "result.json", "size": len(wrong), "sha256": digest, "task": None, "url": url}
     machine.on("GET /api/v1/jobs/7/outputs", (200, {"job": 7, "files": [file]}))
     ran = burst("demo", "--dir", "D")
     assert ran.code == 1
-    assert "the result is wrong: M = -1.8" in ran.err
+    assert "the result is wrong: Madelung constant 1.75" in ran.err
     assert verbs() == ["up", "down"]
 
 
@@ -137,11 +128,11 @@ def test_a_signal_tears_down_too(machine, tmp_path, verbs, number):
     caller = textwrap.dedent(f"""
         import sys
         from pathlib import Path
-        from gateway.cli import bootstrapping, demo
+        from gateway.cli import bootstrapping, showcase
         from gateway.cli.burst import run
         program = {str(tmp_path / "bootstrap.py")!r}
         bootstrapping.arguments = lambda verb, directory, more=(): [sys.executable, program, verb]
-        demo._folder = lambda example: Path({str(tmp_path / "example")!r})
+        showcase.Showcase.path = lambda example: Path({str(tmp_path / "example")!r})
         sys.exit(run(["demo", "--dir", "D"]))
         """)
     process = subprocess.Popen(
@@ -160,13 +151,51 @@ def test_a_signal_tears_down_too(machine, tmp_path, verbs, number):
     assert verbs() == ["up", "down"]
 
 
-def test_without_mpirun_process_nodes_show_the_array(monkeypatch):
-    """Process nodes have this machine's programs only."""
+@pytest.mark.parametrize(
+    ("form", "modules", "mpirun", "uid", "shown"),
+    [
+        ("container", set(), False, 0, "mpi-madelung"),
+        ("process", {"mpi4py", "numpy"}, True, 1000, "mpi-madelung"),
+        ("process", {"mpi4py", "numpy"}, True, 0, "ising-array"),
+        ("process", {"numpy"}, True, 1000, "ising-array"),
+        ("process", {"numpy", "mpi4py"}, False, 1000, "ising-array"),
+    ],
+)
+def test_what_is_shown_is_what_the_nodes_can_run(monkeypatch, form, modules, mpirun, uid, shown):
+    """Process nodes have this machine's programs only, and OpenMPI does not run as root."""
+    monkeypatch.setattr(showcase, "_python_has", lambda *wanted: set(wanted) <= modules)
+    monkeypatch.setattr(showcase.shutil, "which", lambda *_words, **_more: "/usr/bin/mpirun" if mpirun else None)
+    monkeypatch.setattr(showcase.os, "geteuid", lambda: uid)
+    assert showcase.choose(form).folder == shown
 
-    said = []
-    narrator = type("Told", (), {"say": lambda _self, text: said.append(text)})()
-    monkeypatch.setattr(shutil, "which", lambda _name: None)
-    assert demo._choose("process", narrator) is demo.ISING
-    assert demo._choose("container", narrator) is demo.MADELUNG
-    monkeypatch.setattr(shutil, "which", lambda name: str(Path("/usr/bin") / name))
-    assert demo._choose("process", narrator) is demo.MADELUNG
+
+def test_without_numpy_the_packages_are_named(monkeypatch):
+    """A machine whose process nodes could run nothing is told what to install."""
+    monkeypatch.setattr(showcase, "_python_has", lambda *_wanted: False)
+    with pytest.raises(SetupError) as caught:
+        showcase.choose("process")
+    assert "python3-numpy" in caught.value.hint
+
+
+@pytest.mark.parametrize("shown", [showcase.MPI, showcase.ARRAY])
+def test_what_can_be_shown_is_there(shown):
+    """Each showcase's folder and scripts are in examples/."""
+    assert all((shown.path() / script).is_file() for script in shown.scripts)
+
+
+@pytest.mark.parametrize(("sigmas", "right"), [(0.5, True), (-6.0, False)])
+def test_the_ising_energies_are_judged_against_onsager(tmp_path, sigmas, right):
+    """More than five standard errors off is wrong, in either direction."""
+    points = [{"energy": {"sigmas": 0.1}}, {"energy": {"sigmas": sigmas}}]
+    (tmp_path / "ising.json").write_text(json.dumps({"points": points}))
+    if right:
+        assert "0.5 standard errors" in showcase.judge_ising(tmp_path)
+    else:
+        with pytest.raises(BurstError, match=r"6\.0 standard errors"):
+            showcase.judge_ising(tmp_path)
+
+
+def test_a_result_that_is_not_there_is_wrong(tmp_path):
+    """A job that left nothing has not succeeded."""
+    with pytest.raises(BurstError, match=r"no result\.json"):
+        showcase.judge_madelung(tmp_path)

@@ -69,7 +69,7 @@ class AgentSite:
         self.jobs = self.root / "jobs"
         self.directory = self.jobs / BURST_ID
         self.work = self.directory / "work"
-        self._server: ThreadingHTTPServer | None = None
+        self.server: ThreadingHTTPServer | None = None
         self.port = 0
         self.open()
 
@@ -79,16 +79,16 @@ class AgentSite:
 
     def open(self) -> None:
         """Let the gateway answer, at the same port as before."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def close(self) -> None:
         """Let the gateway be away."""
-        if self._server:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+        server, self.server = self.server, None
+        if server:
+            server.shutdown()
+            server.server_close()
 
     def joined(self) -> AgentSite:
         """As if the node had joined."""
@@ -239,6 +239,10 @@ def _handler(site: AgentSite) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if site.server is not self.server:
+                # Kept connections outlive a server that was closed; one that is away answers nobody.
+                self.close_connection = True
+                return
             try:
                 status, answer = site.answer(self.path, body, self.headers.get("Authorization", ""))
             except BurstError as error:

@@ -1,0 +1,169 @@
+"""The node's daemon: joining once, keeping the lease, ending itself; with a shell script in slurmd's place."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from agent_site import JOIN_TOKEN, NODE
+
+SLURMD = """#!/bin/sh
+echo "$@" > "$(dirname "$0")/slurmd.args"
+echo "$SLURM_CONF" > "$(dirname "$0")/slurmd.conf"
+echo $$ > "$(dirname "$0")/slurmd.pid"
+exec sleep 1000
+"""
+
+
+def until(true, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        threading.Event().wait(0.02)
+
+
+@pytest.fixture
+def invited(site):
+    """A node that has an invitation and no identity yet."""
+    (site.state / "identity.json").unlink()
+    slurmd = site.root / "slurmd"
+    slurmd.write_text(SLURMD)
+    slurmd.chmod(0o755)
+    site.join_file = site.root / "join.json"
+    invitation = {"gateway_url": site.url, "node": NODE, "token": JOIN_TOKEN, "agent_sha256": "0" * 64}
+    site.join_file.write_text(json.dumps({**invitation, "slurmd": str(slurmd), "slurm_conf": "/dev/null"}))
+    site.started = []
+    yield site
+    for process in site.started:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(10)
+
+
+def run(site, **how: float) -> subprocess.Popen:
+    command = site.command("run", "--process", "--join", str(site.join_file), **how)
+    process = subprocess.Popen(command, env={"PATH": os.environ["PATH"]}, stderr=subprocess.PIPE, text=True)
+    site.started.append(process)
+    return process
+
+
+def slurmd_pid(site) -> int | None:
+    try:
+        return int((site.root / "slurmd.pid").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def test_it_trades_its_token_and_becomes_a_node(invited):
+    """The token leaves the disk, the identity comes to it, and slurmd is told its name and configuration."""
+    process = run(invited)
+    until(lambda: slurmd_pid(invited) and any(name == "lease" for name, _ in invited.requests))
+    arguments = (invited.root / "slurmd.args").read_text().split()
+    assert arguments == ["-D", "-b", "-N", NODE, "-f", "/dev/null"]
+    assert (invited.root / "slurmd.conf").read_text() == "/dev/null\n"
+    identity = invited.state / "identity.json"
+    assert stat.S_IMODE(identity.stat().st_mode) == 0o600
+    assert json.loads(identity.read_text())["secret"] == invited.secret
+    assert JOIN_TOKEN not in invited.join_file.read_text() + identity.read_text() + invited.log
+    inventory = dict(invited.requests)["join"]["inventory"]
+    assert inventory["cpus"] == os.cpu_count()
+    assert inventory["memory_mb"] > 0
+    assert len(inventory["agent_sha256"]) == 64
+    pid = slurmd_pid(invited)
+    process.terminate()
+    assert process.wait(10) == 0
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_it_joins_once(invited):
+    """Killed and started again, it is the same node and asks for no second identity."""
+    process = run(invited)
+    until(lambda: slurmd_pid(invited))
+    process.kill()
+    process.wait()
+    os.kill(slurmd_pid(invited), signal.SIGKILL)
+    (invited.root / "slurmd.pid").unlink()
+    run(invited)
+    until(lambda: slurmd_pid(invited))
+    assert [name for name, _ in invited.requests].count("join") == 1
+
+
+def test_a_lost_answer_is_asked_for_with_the_same_nonce(invited):
+    """The gateway traded the token but its answer never came: the second try can be told from a thief's."""
+    answers = [(503, {})]
+    invited.hook = lambda name, _: answers.pop() if name == "join" and answers else None
+    run(invited)
+    until(lambda: slurmd_pid(invited))
+    first, second = (said["inventory"]["nonce"] for name, said in invited.requests if name == "join")
+    assert first == second
+    assert len(first) == 32
+    assert first not in (invited.state / "identity.json").read_text() + invited.join_file.read_text()
+
+
+def test_a_gateway_that_is_away_is_waited_for(invited):
+    """A node may boot while its gateway is being restarted."""
+    invited.close()
+    run(invited)
+    until(lambda: "wait: POST" in invited.log)
+    invited.open()
+    until(lambda: slurmd_pid(invited))
+
+
+def test_a_used_token_is_an_error(invited):
+    """Refused, it says so and ends: it is no node."""
+    invited.hook = lambda name, _: (401, {"detail": "used"}) if name == "join" else None
+    process = run(invited)
+    assert process.wait(10) == 1
+    assert "401" in process.stderr.read()
+    assert slurmd_pid(invited) is None
+    assert JOIN_TOKEN in invited.join_file.read_text()
+
+
+def test_told_to_drain_it_ends_itself(invited):
+    """The next renewal that says so is the node's last."""
+    invited.lease = {"lease_seconds": 3, "drain": False}
+    process = run(invited)
+    until(lambda: [name for name, _ in invited.requests].count("lease") >= 2)
+    pid = slurmd_pid(invited)
+    invited.lease = {"lease_seconds": 3, "drain": True}
+    assert process.wait(10) == 0
+    assert not Path(f"/proc/{pid}").exists()
+    assert "drained" in invited.log
+
+
+def test_a_lease_that_is_not_renewed_ends_the_node(invited):
+    """Twice the lease's time without the gateway, and nobody pays for the machine any longer."""
+    invited.lease = {"lease_seconds": 1, "drain": False}
+    process = run(invited)
+    until(lambda: any(name == "lease" for name, _ in invited.requests))
+    invited.close()
+    assert process.wait(15) == 0
+    assert "nobody renewed the lease" in invited.log
+
+
+def test_a_short_absence_of_the_gateway_does_not(invited):
+    """Away for less than the lease, then back: the node stays."""
+    invited.lease = {"lease_seconds": 6, "drain": False}
+    process = run(invited)
+    until(lambda: any(name == "lease" for name, _ in invited.requests))
+    invited.close()
+    before = len(invited.requests)
+    threading.Event().wait(2.5)
+    invited.open()
+    until(lambda: len(invited.requests) >= before + 2)
+    assert process.poll() is None
+
+
+def test_without_slurmd_there_is_no_node(invited):
+    """When slurmd ends, so does the agent: the machine is no use to anybody."""
+    process = run(invited)
+    until(lambda: slurmd_pid(invited))
+    os.kill(slurmd_pid(invited), signal.SIGKILL)
+    assert process.wait(10) == 0
