@@ -36,6 +36,7 @@ from gateway.jobs.stages import Stage
 from gateway.jobs.store import JobStore
 from gateway.provisioning.fleet import Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
+from gateway.slurm.hostlists import fold
 from gateway.slurm.states import reason_sentence
 from gateway.staging import stage_in, stage_out
 from gateway.staging.object_store import ObjectStore
@@ -259,14 +260,17 @@ def _never_ran(text: str) -> Done:
     return Done(text, {"state": "CANCELLED", "reason": text}, Stage.RAN)
 
 
-def _starting(fleet: Fleet, stands: Standing) -> tuple[str, ...]:
-    nodes = (fleet.get(name) for name in stands.waiting_for)
-    return tuple(f"{node.name} is {node.state}" for node in nodes if node.state not in USABLE)
+def _starting(fleet: Fleet, stands: Standing) -> str:
+    """The nodes that are not usable yet, by state: "small-[1-2] booting, small-3 requested"."""
+    by_state: dict[NodeState, list[str]] = {}
+    for name in stands.waiting_for:
+        by_state.setdefault(fleet.get(name).state, []).append(name)
+    return ", ".join(f"{fold(names)} {state}" for state, names in by_state.items() if state not in USABLE)
 
 
-def _why(stands: Standing, starting: tuple[str, ...]) -> str:
+def _why(stands: Standing, starting: str) -> str:
     if starting:
-        return f"its nodes are being made: {', '.join(starting)}"
+        return f"its nodes are being made: {starting}"
     if stands.waiting_for:
         return "its nodes are up and are being prepared"
     return reason_sentence(stands.reason) if stands.state == "PENDING" else ""

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.bootstrap.checks import check
-from gateway.bootstrap.lifecycle import configure, down, up
+from gateway.bootstrap.lifecycle import down, make_ready, up
 from gateway.bootstrap.serve import serve
 from gateway.errors import BurstError
 from gateway.settings import Settings
@@ -41,9 +41,10 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
     match options.verb:
         case "up" if not options.foreground:
             return up(directory, assignments, _tell)
-        case "up" | "serve":
-            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-            configure(directory, assignments)
+        case "up":
+            serve(make_ready(directory, assignments, _tell))
+            return None
+        case "serve":
             serve(Settings.load(directory))
             return None
         case "down":

@@ -27,13 +27,18 @@ _TICK_S = 0.05
 def up(directory: Path, assignments: Mapping[str, str], progress: Progress) -> dict[str, Any]:
     """Start what does not run and say where it is. Raises SetupError, InvalidRequest."""
     started = time.monotonic()
+    settings = make_ready(directory, assignments, progress)
+    _start(settings, progress)
+    return _facts(settings) | {"started_s": round(time.monotonic() - started, 2)}
+
+
+def make_ready(directory: Path, assignments: Mapping[str, str], progress: Progress) -> Settings:
+    """Settings, and everything fetched, built and ready to start. Raises SetupError, InvalidRequest."""
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     configure(directory, assignments)
     settings = Settings.load(directory)
-    machine = Machine.prepare(settings, progress)
-    progress(f"{machine.cloud.reason}")
-    _start(settings, progress)
-    return _facts(settings, machine) | {"started_s": round(time.monotonic() - started, 2)}
+    progress(Machine.prepare(settings, progress).cloud.reason)
+    return settings
 
 
 def down(directory: Path, progress: Progress) -> dict[str, Any]:
@@ -45,9 +50,11 @@ def down(directory: Path, progress: Progress) -> dict[str, Any]:
     daemon.stop(grace_s=15)
     (settings.run_dir / READY_FILE).unlink(missing_ok=True)
     if settings.run_dir.exists():
-        with only_one(settings.run_dir):
+        # A process that was killed keeps its lock until its last thread is gone.
+        with only_one(settings.run_dir, within_s=10):
             progress("ending nodes, Slurm and the object store")
-            stopped += Machine.prepare(settings, progress).stop()
+            machine = Machine.existing(settings)
+            stopped += machine.stop() if machine is not None else []
     return {"stopped": stopped, "directory": str(settings.directory)}
 
 
@@ -103,7 +110,9 @@ def _gateway(settings: Settings) -> Daemon:
     return Daemon("gateway", settings.run_dir, settings.log_dir / "gateway.log")
 
 
-def _facts(settings: Settings, machine: Machine) -> dict[str, Any]:
+def _facts(settings: Settings) -> dict[str, Any]:
+    machine = Machine.existing(settings)
+    assert machine is not None  # noqa: S101 - make_ready recorded it
     environment = machine.slurm.environment()
     return {
         "url": machine.url,

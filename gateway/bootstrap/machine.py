@@ -6,6 +6,7 @@ and no network.
 
 from __future__ import annotations
 
+import json
 import secrets
 import sys
 from collections.abc import Callable
@@ -48,7 +49,18 @@ class Machine:
         with ThreadPoolExecutor(2) as pool:
             cloud = pool.submit(LocalCloud.open, settings, progress)
             found = pool.submit(distribution.find, settings.slurm, settings.cache_dir, settings.image_suite, progress)
-            return cls(settings, cloud.result(), found.result())
+            machine = cls(settings, cloud.result(), found.result())
+        _record(settings).write_text(json.dumps({"form": machine.cloud.form, "slurm": machine.distribution.facts()}))
+        return machine
+
+    @classmethod
+    def existing(cls, settings: Settings) -> Machine | None:
+        """What ``prepare`` found or made in this directory before, untouched; None if it never did."""
+        try:
+            record = json.loads(_record(settings).read_text())
+        except FileNotFoundError:
+            return None
+        return cls(settings, LocalCloud.reopen(settings, record["form"]), Distribution.of_facts(record["slurm"]))
 
     @property
     def isolated(self) -> bool:
@@ -147,3 +159,7 @@ class Machine:
         wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{agent}" --root "{root}"\n')
         wrapper.chmod(0o755)
         return wrapper
+
+
+def _record(settings: Settings) -> Path:
+    return settings.run_dir / "machine.json"

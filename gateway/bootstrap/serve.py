@@ -11,9 +11,12 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 import structlog
 import uvicorn
@@ -25,18 +28,22 @@ from gateway.errors import BurstError, SetupError
 from gateway.identity.passwords import make_password
 from gateway.identity.users import Role
 from gateway.settings import CREDIT, Settings
+from gateway.storage.database import Database
+from gateway.storage.identity import SqlIdempotency, SqlNonces
 
 log = structlog.get_logger(__name__)
 
 HEAL_EVERY_S = 1.0
+FORGET_EVERY_S = 600.0
 READY_FILE = "ready.json"
+_TICK_S = 0.05
 
 
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. Raises SetupError."""
     with only_one(settings.run_dir):
-        machine = Machine.prepare(settings, lambda text: log.info(text))
-        machine.start(lambda text: log.info(text))
+        machine = Machine.existing(settings) or Machine.prepare(settings, log.info)
+        machine.start(log.info)
         parts = assemble(settings, machine)
         _first_users(settings, parts)
         with _running(parts, machine):
@@ -44,14 +51,23 @@ def serve(settings: Settings) -> None:
 
 
 @contextmanager
-def only_one(run: Path) -> Iterator[None]:
-    """Hold the directory's lock. Raises SetupError when another gateway process has it."""
+def only_one(run: Path, *, within_s: float = 0.0) -> Iterator[None]:
+    """Hold the directory's lock, waiting for it at most so long. Raises SetupError when another process keeps it."""
+    deadline = time.monotonic() + within_s
     with (run / "gateway.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SetupError("A gateway runs in this directory already.", hint="burst down, or use it") from error
+        while not _locked(lock):
+            if time.monotonic() >= deadline:
+                raise SetupError("A gateway runs in this directory already.", hint="burst down, or use it")
+            time.sleep(_TICK_S)
         yield
+
+
+def _locked(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def password_file(settings: Settings, user: str) -> Path:
@@ -74,6 +90,7 @@ def _running(parts: Assembled, machine: Machine) -> Iterator[None]:
     threads = [
         threading.Thread(target=parts.site.serve_forever, name="site", daemon=True),
         threading.Thread(target=_heal, args=(machine, ended), name="heal", daemon=True),
+        threading.Thread(target=_forget, args=(parts.database, ended), name="forget", daemon=True),
     ]
     for thread in threads:
         thread.start()
@@ -101,6 +118,17 @@ def _heal(machine: Machine, ended: threading.Event) -> None:
             log.exception("not healed")
 
 
+def _forget(database: Database, ended: threading.Event) -> None:
+    """Drop nonces and answers that can do nothing any more."""
+    while not ended.wait(FORGET_EVERY_S):
+        try:
+            with database.begin() as connection:
+                SqlNonces(connection).forget(datetime.now(UTC))
+                SqlIdempotency(connection).forget(datetime.now(UTC))
+        except Exception:
+            log.exception("nothing forgotten")
+
+
 def _listen(settings: Settings, machine: Machine, parts: Assembled) -> None:
     sockets = [_bound(address, machine.port) for address in machine.addresses]
     config = uvicorn.Config(create_app(parts.gateway), log_config=None, access_log=False, timeout_graceful_shutdown=5)
@@ -115,6 +143,15 @@ class _Announcing(uvicorn.Server):
         super().__init__(config)
         self._file = file
         self._facts = facts
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT as a wish to end; uvicorn would raise them again, past our own ending."""
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                self._captured_signals.clear()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -11,11 +11,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.engines import debian
 from gateway.errors import SetupError
@@ -59,6 +59,17 @@ class Distribution:
                 f"Slurm's program {name} is missing in {':'.join(map(str, self.path))}", hint=_INSTALL_HINT
             )
         return found
+
+    def facts(self) -> dict[str, str | list[str]]:
+        """Itself as JSON has it."""
+        path = [str(folder) for folder in self.path]
+        return {"version": self.version, "path": path, "plugin_dir": str(self.plugin_dir), "origin": self.origin}
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Distribution:
+        """The one that ``facts()`` told of; nothing is looked up."""
+        path = tuple(Path(folder) for folder in facts["path"])
+        return cls(facts["version"], path, Path(facts["plugin_dir"]), facts["origin"])
 
     @property
     def release(self) -> tuple[int, int]:

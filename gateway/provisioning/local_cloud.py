@@ -32,6 +32,11 @@ class LocalCloud:
         host, reason = choose_host(settings, progress)
         return cls(settings=settings, host=host, reason=reason)
 
+    @classmethod
+    def reopen(cls, settings: Settings, form: str) -> LocalCloud:
+        """The cloud that `open` once made with this form, as it is: nothing is tried, built or brought up."""
+        return cls(settings=settings, host=_host(settings, form), reason=f"nodes are {form} nodes, as before")
+
     @property
     def form(self) -> str:
         """What its nodes are: "container" or "process"."""
@@ -67,8 +72,7 @@ def choose_host(settings: Settings, progress: Progress = lambda _: None) -> tupl
     settings.cloud_dir.mkdir(parents=True, exist_ok=True)
     if settings.nodes == "process":
         return ProcessHost(settings.cloud_dir), "nodes are processes, as the settings ask"
-    image = NodeImage(settings.cache_dir, settings.image_suite, settings.image_packages)
-    containers = ContainerHost(settings.cloud_dir, image)
+    containers = _containers(settings)
     try:
         containers.prepare(progress)
     except SetupError as error:
@@ -76,6 +80,15 @@ def choose_host(settings: Settings, progress: Progress = lambda _: None) -> tupl
             raise
         return ProcessHost(settings.cloud_dir), f"nodes are processes, not containers: {error.detail}"
     return containers, f"nodes are containers on {containers.network.subnet}"
+
+
+def _host(settings: Settings, form: str) -> NodeHost:
+    return _containers(settings) if form == ContainerHost.form else ProcessHost(settings.cloud_dir)
+
+
+def _containers(settings: Settings) -> ContainerHost:
+    image = NodeImage(settings.cache_dir, settings.image_suite, settings.image_packages)
+    return ContainerHost(settings.cloud_dir, image)
 
 
 def _size(size: SizeSettings) -> Size:

@@ -110,6 +110,7 @@ class NodeService:
         with self.works() as work:
             job = work.jobs.get(task.token)
             attempt = self._begin(work, job, task)
+            work.fleet.note(work.fleet.get(node.name), job=task.id)
             work.jobs.note(job, state="RUNNING", reason="")
             work.jobs.tell(job.id, self.now(), "running", f"runs on {', '.join(task.nodes)}")
             inputs = (*job.request.burst.stage_in, *_of_dependencies(work, job))
@@ -122,7 +123,7 @@ class NodeService:
             inputs=stage_in.for_attempt(self.store, inputs),
             stage_out=job.request.burst.stage_out,
             credential=self._credential(job, attempt, node),
-            environment={},
+            environment=self._streams(job, task),
         )
 
     def prolog_failed(self, node: ElasticNode, request: wire.PrologFailedRequest) -> None:
@@ -145,6 +146,7 @@ class NodeService:
         part = stage_out.accept(self.store, attempt, node.name, request.files, request.errors)
         with self.works() as work:
             work.jobs.add_part(attempt, part, self.now())
+            work.fleet.note(work.fleet.get(node.name), job=None)
             text = f"{node.name} put {len(part.files)} files into the store"
             work.jobs.tell(attempt.job, self.now(), "staging-out", "; ".join((text, *part.errors)))
         self.wake_jobs()
@@ -165,6 +167,12 @@ class NodeService:
         attempt = Attempt(job.id, task_of(task), number, task.id, "RUNNING", nodes, started_at=now)
         work.jobs.put_attempt(attempt)
         return attempt
+
+    def _streams(self, job: Job, task: SchedulerJob) -> dict[str, str]:
+        """Where below its working directory the job prints."""
+        top = f"{self.facts.job_directory}/{job.id}/work/"
+        paths = dict(zip(("BURST_STDOUT", "BURST_STDERR"), self.engine.output(task.id), strict=True))
+        return {name: path.removeprefix(top) for name, path in paths.items() if path.startswith(top)}
 
     def _credential(self, job: Job, attempt: Attempt, node: ElasticNode) -> str:
         now = self.now()

@@ -11,8 +11,14 @@ from collections.abc import Iterable
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 from ClusterShell.RangeSet import RangeSetException
 
+MAX_HOSTS = 64 * 1024
+"""Most names of one part of a list, as Slurm itself has it (MAX_RANGE)."""
+
 _LIST = re.compile(r"[A-Za-z0-9._,\[\]-]*", re.ASCII)
 """No white space, and none of ClusterShell's groups, operators and wild cards, which Slurm does not have."""
+
+_PART = re.compile(r"[^,\[\]]*(?:\[[^\]]*\][^,\[\]]*)+")
+_RANGE = re.compile(r"(\d+)-(\d+)")
 
 
 def expand(text: str) -> tuple[str, ...]:
@@ -23,6 +29,8 @@ def expand(text: str) -> tuple[str, ...]:
     """
     if not _LIST.fullmatch(text):
         raise ValueError(f"not a list of host names: {text!r}")
+    if any(_size(part) > MAX_HOSTS for part in _PART.findall(text)):
+        raise ValueError(f"more than {MAX_HOSTS} host names in a part of the list")
     try:
         return tuple(NodeSet(text, resolver=RESOLVER_NOGROUP))  # type: ignore[no-untyped-call]
     except (NodeSetException, RangeSetException) as error:
@@ -36,3 +44,11 @@ def fold(names: Iterable[str]) -> str:
     'n[1-3]'
     """
     return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))  # type: ignore[no-untyped-call]
+
+
+def _size(part: str) -> int:
+    """An upper bound of how many names a part such as ``r[1-4]n[1-9,11]`` has."""
+    size = 1
+    for bracket in re.findall(r"\[([^\]]*)\]", part):
+        size *= bracket.count(",") + 1 + sum(max(0, int(last) - int(first)) for first, last in _RANGE.findall(bracket))
+    return size

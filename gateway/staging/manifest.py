@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any
 
 from gateway.errors import InvalidRequest
@@ -68,7 +69,8 @@ def merge(parts: Iterable[Part], folder: str = "nodes") -> Manifest:
     tree = _Tree()
     errors: list[str] = []
     for part in parts:
-        for file in part.files:
+        # By path, so that it does not matter in which order a node found its files.
+        for file in sorted(part.files, key=itemgetter("path")):
             tree.add(Entry(file["path"], file["key"], file["size"], file["sha256"]), part.node, folder)
         errors += [f"{part.node}: {error}" for error in part.errors]
     return Manifest(tuple(sorted(tree.files.values())), tuple(errors))

@@ -51,7 +51,7 @@ def check_ising(outputs: Path) -> None:
 
 
 def check_caffeine(outputs: Path) -> None:
-    """``examples/caffeine-xtb``: published energies of molecule and cation, their difference, and a relaxed molecule."""
+    """``examples/caffeine-xtb``: published energies of molecule and cation, and a relaxed molecule."""
     neutral, cation, relaxed = (load(outputs, f"{name}.json") for name in ("neutral", "cation", "relaxed"))
     close("energy of caffeine in Eh", neutral["total energy"], CAFFEINE_EH, 1e-6)
     close("energy of the cation in Eh", cation["total energy"], CAFFEINE_CATION_EH, 1e-6)

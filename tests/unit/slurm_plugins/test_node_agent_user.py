@@ -69,7 +69,7 @@ def test_root_reads_nothing_that_the_job_could_not(theirs):
         "shut: Permission denied",
         "closed: not opened: Permission denied",
         "hard: not opened: Permission denied",
-    ] or len(theirs.manifest().errors) == 3
+    ]
     assert not theirs.directory.exists()
 
 

@@ -43,7 +43,7 @@ def all_parts(draw):
 
 @given(all_parts())
 def test_nothing_is_lost(parts):
-    """Every file of every part is in the manifest under its own path or below a folder of its node, with its content."""
+    """Every part's every file is in the manifest with its content, at its path or below a folder of its node."""
     merged = {entry.path: entry.sha256 for entry in merge(parts).entries}
     for each in parts:
         for staged in each.files:
