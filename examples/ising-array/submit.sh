@@ -1,6 +1,8 @@
 #!/bin/sh
-# The array, then the reduction once every task of it has succeeded. Works with Slurm's own sbatch as well.
+# The array, then the reduction once every task of it has succeeded.
+# With Slurm's own sbatch: ./submit.sh        With the gateway: SBATCH="burst submit" ./submit.sh
 set -eu
 cd "$(dirname "$0")"
-array=$(sbatch --parsable array.sh)
-sbatch --dependency="afterok:$array" reduce.sh
+sbatch=${SBATCH:-sbatch}
+array=$($sbatch --parsable array.sh)
+$sbatch --dependency="afterok:$array" reduce.sh

@@ -129,7 +129,8 @@ def canonical(document: Mapping[str, Any]) -> bytes:
 def _seconds(attempt: Attempt, now: datetime) -> int:
     if attempt.started_at is None:
         return 0
-    return max(0, math.ceil(((attempt.ended_at or now) - attempt.started_at).total_seconds()))
+    # Slurm cuts its times to whole seconds, so a short run may seem to end before it began; it still was a run.
+    return max(1, math.ceil(((attempt.ended_at or now) - attempt.started_at).total_seconds()))
 
 
 def _what(attempt: Attempt, seconds: int) -> str:

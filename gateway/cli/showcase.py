@@ -39,11 +39,12 @@ class Showcase:
     carried: str = ""
 
     def path(self) -> Path:
-        """Where it is. Raises SetupError outside a checkout."""
-        folder = Path(__file__).resolve().parents[2] / "examples" / self.folder
-        if not folder.is_dir():
-            raise SetupError(f"{folder} is not there", hint="run the demo from a checkout of the project")
-        return folder
+        """Where it is: in a checkout beside the package, in an installation inside it. Raises SetupError."""
+        package = Path(__file__).resolve().parents[1]
+        for examples in (package.parent / "examples", package / "examples"):
+            if (examples / self.folder).is_dir():
+                return examples / self.folder
+        raise SetupError(f"the examples are not there: {self.folder}", hint="install burst-gateway again")
 
 
 def choose(form: str) -> Showcase:

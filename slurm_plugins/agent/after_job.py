@@ -13,10 +13,10 @@ import signal
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from slurm_plugins.agent.before_job import release_directory
+from slurm_plugins.agent.before_job import is_last, release_directory
 from slurm_plugins.agent.filesystem import FileTrouble, Job, opened, trouble
 from slurm_plugins.agent.node import Node
-from slurm_plugins.agent.survey import File, is_output, named, stamp_of, survey
+from slurm_plugins.agent.survey import File, is_output, is_printed, named, stamp_of, survey
 from slurm_plugins.agent.web import BLOCK, Json, Refused, Unavailable, patiently, web
 
 BATCH = 500
@@ -83,10 +83,18 @@ def report(node: Node, job: Job, plan: Json) -> None:
 
 
 def stage_out(node: Node, job: Job, plan: Json) -> tuple[list[Json], list[str]]:
-    """Upload each output that is new or changed since the snapshot; return the manifest's part and the errors."""
-    before = node.book(job.id).get("snapshot")
+    """Upload each output that is new or changed since the snapshot; return the manifest's part and the errors.
+
+    While siblings run in the same directory nobody can tell whose a file is, or whether it is complete: until the last
+    of them has ended, a task's outputs are what it printed.
+    """
+    book = node.book(job.id)
+    before = book.get("snapshot")
+    if book.get("last") is None:
+        book.put("last", is_last(node, job, plan))
+    mine = is_output if book.get("last") else is_printed
     found = named(survey(node.directory(plan) / "work", job), node.identity["node"])
-    found = [file for file in found if before.get(file.name) != file.stamp and is_output(plan, file.path)]
+    found = [file for file in found if before.get(file.name) != file.stamp and mine(plan, file.path)]
     errors = [f"{file.path}: {file.trouble}" for file in found if file.trouble]
     outputs = [file for file in found if not file.trouble]
     done = node.book(job.id).uploads()

@@ -6,6 +6,7 @@ Invariant: a job starts with all of its inputs verified, or it is cancelled; eit
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import secrets
@@ -53,7 +54,7 @@ def _stage_in(node: Node, job: Job, plan: Json) -> None:
             fetch(wanted, work, job, node.patience_s)
         token = node.directory(plan) / "token"
         write_privately(token, plan["credential"], 0o400, (job.uid, job.gid))
-        book.put("snapshot", {file.name: file.stamp for file in survey(work, job)})
+        book.put("snapshot", baseline(node, job, plan))
         start_live(node, job)
     except (FileTrouble, Refused, Unavailable) as error:
         log.warning("job %d cannot start: %s", job.id, error)
@@ -69,15 +70,34 @@ def make_directory(node: Node, job: Job, plan: Json) -> None:
     """
     directory = node.directory(plan)
     with node.lock():
-        if not set(holders(directory)) - {str(job.id)}:
+        if not set(tasks(directory, "holders")) - {str(job.id)}:
             remove_tree(directory)
-        (directory / "holders").mkdir(parents=True, exist_ok=True)
+        for kind in ("holders", "running"):
+            (directory / kind).mkdir(parents=True, exist_ok=True)
+            (directory / kind / str(job.id)).touch()
         directory.chmod(0o711)
-        (directory / "holders" / str(job.id)).touch()
         for folder in (directory / name for name in ("work", "home", "tmp")):
             if not folder.exists():
                 folder.mkdir(mode=0o700)
                 os.chown(folder, job.uid, job.gid)
+
+
+def baseline(node: Node, job: Job, plan: Json) -> Json:
+    """What lay in ``work`` before the job ran: before the first task did, where tasks have one directory."""
+    kept = node.directory(plan) / "baseline.json"
+    with node.lock():
+        if not kept.exists():
+            found = {file.name: file.stamp for file in survey(node.directory(plan) / "work", job)}
+            write_privately(kept, json.dumps(found))
+        return dict(json.loads(kept.read_text()))
+
+
+def is_last(node: Node, job: Job, plan: Json) -> bool:
+    """Whether, now that this task has ended, no other one runs in its directory."""
+    directory = node.directory(plan)
+    with node.lock():
+        (directory / "running" / str(job.id)).unlink(missing_ok=True)
+        return not tasks(directory, "running")
 
 
 def release_directory(node: Node, job: Job, plan: Json) -> None:
@@ -85,13 +105,13 @@ def release_directory(node: Node, job: Job, plan: Json) -> None:
     directory = node.directory(plan)
     with node.lock():
         (directory / "holders" / str(job.id)).unlink(missing_ok=True)
-        if not holders(directory):
+        if not tasks(directory, "holders"):
             remove_tree(directory)
 
 
-def holders(directory: Path) -> list[str]:
-    """Slurm's ids of the jobs that use a directory."""
-    folder = directory / "holders"
+def tasks(directory: Path, kind: str) -> list[str]:
+    """Slurm's ids of the jobs that use a directory: its ``holders``, and of those the ones still ``running``."""
+    folder = directory / kind
     return [file.name for file in folder.iterdir()] if folder.is_dir() else []
 
 

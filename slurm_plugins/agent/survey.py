@@ -109,3 +109,8 @@ def is_output(plan: Json, path: str) -> bool:
     printed = (plan["environment"].get(f"BURST_{stream}", "") for stream in ("STDOUT", "STDERR"))
     globs = (*plan["stage_out"], *printed, "slurm-*.out")
     return any(fnmatch.fnmatchcase(path, glob) or path.startswith(glob.rstrip("/") + "/") for glob in globs if glob)
+
+
+def is_printed(plan: Json, path: str) -> bool:
+    """Whether a file is the job's stdout or stderr."""
+    return path in {plan["environment"].get(f"BURST_{stream}") for stream in ("STDOUT", "STDERR")}

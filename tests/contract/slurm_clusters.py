@@ -77,9 +77,10 @@ def cluster_in(directory: Path, slurm_programs: Distribution, **options: object)
 
 @pytest.fixture(scope="session")
 def slurm_programs() -> Distribution:
-    """The machine's own Slurm, or Debian's, fetched once into BURST_CACHE."""
+    """The machine's own Slurm, or that of Debian's SLURM_SUITE (else trixie), fetched once into BURST_CACHE."""
     cache = Path(os.environ.get("BURST_CACHE", Path(tempfile.gettempdir(), "burst-cache")))
-    return distribution.find("auto", cache, "trixie", print)
+    suite = os.environ.get("SLURM_SUITE")
+    return distribution.find("private" if suite else "auto", cache, suite or "trixie", print)
 
 
 @pytest.fixture(scope="session")
