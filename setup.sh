@@ -37,9 +37,9 @@ install_packages() {
     command -v apt-get >/dev/null || fail "missing: $*; install what your system has in their place"
     say "installing $* with apt-get"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq >&2
+    apt-get update -qq >/dev/null
     # systemd-container must not bring a systemd that starts services here; it only lends its programs.
-    apt-get install -y -qq --no-install-recommends "$@" >&2
+    apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "$@" >/dev/null
 }
 
 # uv installs in seconds what takes pip a minute; pip is enough where uv cannot be had or cannot reach an index.

@@ -61,7 +61,8 @@ class Settings(BaseSettings):
     sizes: tuple[SizeSettings, ...] = Field(default=DEFAULT_SIZES, description="sizes of the local cloud")
     image_suite: str = Field(default="trixie", description="Debian suite of the node image and of the private Slurm")
     image_packages: tuple[str, ...] = Field(
-        default=("openmpi-bin", "python3-mpi4py", "python3-numpy"), description="Debian packages in the node image for jobs"
+        default=("openmpi-bin", "python3-mpi4py", "python3-numpy", "xtb"),
+        description="Debian packages in the node image for jobs",
     )
     slurm: Literal["auto", "machine", "private"] = Field(
         default="auto", description="machine: Slurm on PATH; private: Debian's packages unpacked in the cache"

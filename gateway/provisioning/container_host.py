@@ -111,6 +111,8 @@ class ContainerHost:
             return Life.RUNNING if _children(pid) else Life.STARTING
         if not daemon.pid_file.exists():
             return Life.UNBORN
+        if self._group(instance).pids():
+            return Life.RUNNING  # systemd-nspawn was killed, and a container does not end with it
         # systemd writes the machine id of a new machine as one of its first acts.
         return Life.OVER if (instance.folder / "upper/etc/machine-id").exists() else Life.FAILED
 

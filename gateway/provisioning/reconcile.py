@@ -1,6 +1,7 @@
 """What to do next with a node, from the three sources of truth: our record, the cloud's listing, Slurm.
 
-Invariant: pure and total. A source that could not be read is UNREAD, and nothing is destroyed on its silence.
+Invariant: pure and total. A source that could not be read is UNREAD: no node is failed and no machine ended unless
+every answer of that source would have led to the same.
 """
 
 from __future__ import annotations
@@ -70,11 +71,8 @@ def decide(node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime) 
             return _joining(node, machine, slurm, now)
         case NodeState.IDLE | NodeState.BUSY:
             return _usable(node, machine, slurm, now)
-        case NodeState.TERMINATING | NodeState.STUCK_TERMINATING:
-            return _ending(node, machine, now)
         case _:
-            # DRAINING: Slurm calls SuspendProgram only for a node without a job.
-            return Verdict(Act.DESTROY, node.reason)
+            return _ending(node, machine, now)
 
 
 def orphans(machines: Collection[Machine], nodes: Mapping[str, ElasticNode]) -> tuple[Machine, ...]:
@@ -90,6 +88,8 @@ def is_up(slurm: frozenset[str]) -> bool:
 def _starting(node: ElasticNode, machine: Seen, now: datetime) -> Verdict:
     if (gone := _gone(node, machine, now)) is not None:
         return gone
+    if machine is Source.UNREAD:
+        return NOTHING
     if node.state is NodeState.PENDING and isinstance(machine, Machine) and machine.state is MachineState.RUNNING:
         return _move(NodeState.BOOTING, "its machine runs")
     return _overdue(node, now, "no word from it")
@@ -98,21 +98,28 @@ def _starting(node: ElasticNode, machine: Seen, now: datetime) -> Verdict:
 def _joining(node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime) -> Verdict:
     if (gone := _gone(node, machine, now)) is not None:
         return gone
-    if isinstance(slurm, frozenset) and is_up(slurm):
+    if machine is Source.UNREAD or isinstance(slurm, Source):
+        return NOTHING
+    if is_up(slurm):
         return _move(_working(slurm), "slurmd registered")
     return _overdue(node, now, "slurmd did not register")
 
 
 def _usable(node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime) -> Verdict:
     if (gone := _gone(node, machine, now)) is not None:
-        # slurmd answers: then it is the listing that is wrong, and a running job is not to be lost to it.
-        return NOTHING if isinstance(slurm, frozenset) and is_up(slurm) else gone
+        # Slurm hears of it: then the listing lacks it wrongly, and a running job is not to be lost to that. But of a
+        # machine that stopped Slurm knows nothing for minutes (SlurmdTimeout).
+        missed = machine is None and (isinstance(slurm, Source) or is_up(slurm))
+        return NOTHING if missed else gone
     if isinstance(slurm, frozenset) and is_up(slurm) and _working(slurm) is not node.state:
         return _move(_working(slurm), "a job is on it" if slurm & _WORKING else "no job is on it")
     return NOTHING
 
 
 def _ending(node: ElasticNode, machine: Seen, now: datetime) -> Verdict:
+    if node.state not in {NodeState.TERMINATING, NodeState.STUCK_TERMINATING}:
+        # DRAINING among them: Slurm calls SuspendProgram only for a node without a job.
+        return Verdict(Act.DESTROY, node.reason)
     if machine is None:
         return _move(NodeState.OFF, "its machine is gone")
     if node.state is NodeState.TERMINATING and _age(node, now) > DEADLINE_S[NodeState.TERMINATING]:

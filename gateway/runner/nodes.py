@@ -149,6 +149,8 @@ class NodeRunner:
         # The edge of a thread: an error is told and the next tick tries again.
         try:
             return bool(action())
+        except BurstError as error:
+            log.warning("could not", what=what, error=error.detail)
         except Exception:
             log.exception("could not", what=what)
-            return True
+        return True

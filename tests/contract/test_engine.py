@@ -148,7 +148,7 @@ def test_requeue(jobs):
     ("fields", "words"),
     [
         ({"partition": "nowhere"}, "Invalid partition name specified"),
-        ({"nodes": "90"}, "Requested node configuration is not available"),
+        ({"tres_per_node": "gres/gpu:9"}, "Requested node configuration is not available"),
         ({"memory_per_node": {"set": True, "number": 10**7}}, "Requested node configuration is not available"),
         ({"constraints": "huge"}, "Invalid feature specification"),
         ({"array": "5-"}, "Invalid job array specification"),
