@@ -25,10 +25,8 @@ missing_packages() {
         command -v mmdebstrap >/dev/null || echo mmdebstrap
         command -v ip >/dev/null || echo iproute2
     else
-        # Container nodes bring these in their image; process nodes use this machine's.
+        # Container nodes bring NumPy in their image; process nodes use this machine's.
         /usr/bin/python3 -c 'import numpy' 2>/dev/null || echo python3-numpy
-        /usr/bin/python3 -c 'import mpi4py' 2>/dev/null || echo python3-mpi4py
-        [ -x /usr/bin/mpirun ] || echo openmpi-bin
     fi
 }
 

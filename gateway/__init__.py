@@ -1,0 +1,1 @@
+"""A Slurm-compatible cloud bursting gateway."""

@@ -72,7 +72,9 @@ class OptionError(InvalidRequest):
 
     code = "invalid_option"
 
-    def __init__(self, detail: str, *, option: str | None = None, exit_code: int = 255, hint: str | None = None) -> None:
+    def __init__(
+        self, detail: str, *, option: str | None = None, exit_code: int = 255, hint: str | None = None
+    ) -> None:
         super().__init__(detail, hint=hint, field=option)
         self.exit_code = exit_code
 

@@ -12,7 +12,7 @@ stage that it was decided on.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -23,8 +23,8 @@ from gateway.accounting.settle import Receipts, bill, issue
 from gateway.accounting.tariff import Tariff
 from gateway.accounting.units import format_credits
 from gateway.engines.engine import Engine
-from gateway.engines.run import Place, Standing, attempts_of, hand_over, standing, submission_of
-from gateway.errors import NotFound, SchedulerRefused
+from gateway.engines.run import Place, Standing, attempts_of, hand_over, standing, submission_of, superseded
+from gateway.errors import InvalidRequest, NotFound, SchedulerRefused
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.evidence import EvidenceStore
 from gateway.identity.idempotency import IdempotencyStore
@@ -33,7 +33,7 @@ from gateway.identity.sessions import SessionStore
 from gateway.identity.users import UserStore
 from gateway.jobs.job import Attempt, Job
 from gateway.jobs.stages import Stage
-from gateway.jobs.store import JobStore
+from gateway.jobs.store import JobStore, Part
 from gateway.provisioning.fleet import Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.slurm.hostlists import fold
@@ -102,6 +102,8 @@ class Ports:
     """Given to every job, besides what is its own."""
     shared_filesystem: bool
     now: Callable[[], datetime]
+    first_try: bool = False
+    """Nobody can have handed the job to Slurm before: it is the submitting request that performs."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class Wait:
 
 
 Outcome = Done | Wait
+
+_CAN_BE_CANCELLED = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
 
 OUTPUTS_WITHIN = timedelta(minutes=30)
 """How long a node may take to stage out once its job has ended."""
@@ -152,6 +156,8 @@ def step(job: Job, ports: Ports) -> Job:
     """Perform a job's stage once and record the outcome. Raises Conflict when another worker was first."""
     _, perform, following = ROUTE[job.stage]
     outcome = perform(job, ports)
+    if isinstance(outcome, Wait) and replace(job, reason=outcome.reason, **outcome.facts) == job:
+        return job  # nothing new: a thousand waiting jobs are not to queue for the database
     with ports.works() as work:
         if isinstance(outcome, Done):
             return work.jobs.move(job, outcome.stage or following, ports.now(), outcome.text, **outcome.facts)
@@ -170,9 +176,10 @@ def inputs(job: Job, ports: Ports) -> Outcome:
 
 
 def queue(job: Job, ports: Ports) -> Outcome:
-    """Slurm has the job; a try whose reply was lost is looked up first."""
+    """Slurm has the job; a try whose reply was lost is looked up first, also for a job that was cancelled since."""
     if job.cancel_requested:
-        return _never_ran("cancelled before Slurm had it")
+        known = ports.engine.find(job.id)
+        return _never_ran("cancelled before Slurm had it") if known is None else _queued(known)
     home = f"{ports.place.directory}/{job.id}"
     own = {
         "BURST_JOB_ID": job.id,
@@ -180,12 +187,12 @@ def queue(job: Job, ports: Ports) -> Outcome:
         "BEARER_TOKEN_FILE": f"{home}/token",
         "AWS_WEB_IDENTITY_TOKEN_FILE": f"{home}/token",
         "HOME": f"{home}/home",
-        "TMPDIR": f"{home}/tmp",
+        "TMPDIR": f"{home}/tmp",  # noqa: S108 - the job's own
     }
     submission = submission_of(job, ports.place, {**ports.environment, **own})
     first_try = ports.now() - job.submitted_at < timedelta(seconds=1)
     scheduler_id = hand_over(ports.engine, submission, retry=not first_try)
-    return Done(f"Slurm has it as job {scheduler_id}", {"scheduler_id": scheduler_id})
+    return _queued(scheduler_id)
 
 
 def follow(job: Job, ports: Ports) -> Outcome:
@@ -195,8 +202,14 @@ def follow(job: Job, ports: Ports) -> Outcome:
         stands = standing(ports.engine.job(job.scheduler_id))
     except NotFound:
         return Done("Slurm does not know it any more", {"state": "NODE_FAIL", "ended_at": ports.now()})
+    if job.cancel_requested and any(task.state in _CAN_BE_CANCELLED for task in stands.tasks):
+        # Slurm was away when it was cancelled, or got the job at the same moment.
+        ports.engine.cancel(job.scheduler_id)
+    for task in stands.paused:
+        ports.engine.begin_now(task.id)
     with ports.works() as work:
-        for attempt in attempts_of(job, stands.tasks):
+        over = superseded(work.jobs.attempts(job.id), stands.tasks, ports.now())
+        for attempt in (*over, *attempts_of(job, stands.tasks)):
             work.jobs.put_attempt(attempt)
         starting = _starting(work.fleet, stands)
     if not stands.finished:
@@ -209,19 +222,22 @@ def follow(job: Job, ports: Ports) -> Outcome:
 
 def outputs(job: Job, ports: Ports) -> Outcome:
     """Every attempt's manifest is written, after all its nodes have reported or are gone."""
-    with ports.works() as work:
+    with ports.reads() as work:
         attempts = [attempt for attempt in work.jobs.attempts(job.id) if attempt.nodes]
-        missing = {node for attempt in attempts for node in _unreported(work, attempt, ports)}
         parts = {attempt: work.jobs.parts(attempt) for attempt in attempts}
-    if missing and ports.now() - (job.ended_at or ports.now()) < OUTPUTS_WITHIN:
-        return Wait(f"outputs of {', '.join(sorted(missing))} are on their way to the store")
+        silent = [(node, attempt) for attempt in attempts for node in _silent(attempt, parts[attempt], ports)]
+        owing = {node for node, attempt in silent if _owes(work, node, attempt)}
+    if owing and ports.now() - (job.ended_at or ports.now()) < OUTPUTS_WITHIN:
+        return Wait(f"outputs of {fold(sorted(owing))} are on their way to the store")
     for attempt in attempts:
         manifest = stage_out.complete(ports.store, attempt, parts[attempt])
         with ports.works() as work:
             work.jobs.put_attempt(replace(attempt, manifest_sha256=manifest.sha256))
     files = sum(len(part.files) for attempt in attempts for part in parts[attempt])
-    lost = "" if not missing else f"; nothing came from {', '.join(sorted(missing))}"
-    return Done(f"{files} files are in the store, with their manifest{lost}")
+    lost = {node for node, attempt in silent if attempt.started_at and attempt.state != "REQUEUED"}
+    reason = f"{fold(sorted(lost))} was lost before its outputs were in the store" if lost else ""
+    told = "; ".join(filter(None, (f"{files} files are in the store, with their manifest", reason)))
+    return Done(told, {"reason": reason} if attempts else {})
 
 
 def settle(job: Job, ports: Ports) -> Outcome:
@@ -249,11 +265,16 @@ ROUTE: Mapping[Stage, tuple[str, Callable[[Job, Ports], Outcome], Stage]] = {
 """Stage → what happens there, who performs it, where it leads."""
 
 
-def refuse(job: Job, ports: Ports, error: SchedulerRefused) -> Job:
-    """Slurm refused the job: it ran nothing, and goes on to settle at zero."""
+def refuse(job: Job, ports: Ports, error: SchedulerRefused | InvalidRequest) -> Job:
+    """Slurm refused the job, or its inputs are gone: it ran nothing, and goes on to settle at zero."""
+    who = "Slurm refused it" if isinstance(error, SchedulerRefused) else "it cannot run"
     with ports.works() as work:
         facts = {"state": "FAILED", "reason": error.detail, "ended_at": ports.now()}
-        return work.jobs.move(job, Stage.RAN, ports.now(), f"Slurm refused it: {error.detail}", **facts)
+        return work.jobs.move(job, Stage.RAN, ports.now(), f"{who}: {error.detail}", **facts)
+
+
+def _queued(scheduler_id: int) -> Done:
+    return Done(f"Slurm has it as job {scheduler_id}", {"scheduler_id": scheduler_id})
 
 
 def _never_ran(text: str) -> Done:
@@ -276,13 +297,15 @@ def _why(stands: Standing, starting: str) -> str:
     return reason_sentence(stands.reason) if stands.state == "PENDING" else ""
 
 
-def _unreported(work: Work, attempt: Attempt, ports: Ports) -> set[str]:
+def _silent(attempt: Attempt, parts: Iterable[Part], ports: Ports) -> set[str]:
     expected = attempt.nodes[:1] if ports.shared_filesystem else attempt.nodes
-    return {node for node in set(expected) - {part.node for part in work.jobs.parts(attempt)} if _lives(work, node)}
+    return set(expected) - {part.node for part in parts}
 
 
-def _lives(work: Work, name: str) -> bool:
+def _owes(work: Work, name: str, attempt: Attempt) -> bool:
+    """Whether a node still has this run's outputs; one of the same name may be another machine by now."""
     try:
-        return work.fleet.get(name).state in USABLE | {NodeState.DRAINING, NodeState.STAGING_OUT}
+        node = work.fleet.get(name)
     except NotFound:
         return False
+    return node.job == attempt.scheduler_id and node.state in USABLE | {NodeState.DRAINING, NodeState.STAGING_OUT}

@@ -30,10 +30,14 @@ class SizeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9]{0,15}$", description="also the prefix of the node names: small-1, small-2, …")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9]{0,15}$", description="also the prefix of the node names: small-1, small-2, …"
+    )
     cores: int = Field(ge=1)
     memory_mb: int = Field(ge=128)
-    gpus: int = Field(default=0, ge=0, description="declared as Slurm GRES gpu; the local cloud has no devices behind them")
+    gpus: int = Field(
+        default=0, ge=0, description="declared as Slurm GRES gpu; the local cloud has no devices behind them"
+    )
     credits_per_hour: float = Field(gt=0, description="price of one node for one hour, in credits")
     max_nodes: int = Field(ge=1, le=500)
 
@@ -52,8 +56,14 @@ class Settings(BaseSettings):
 
     directory: Path = Field(description="holds all state of this gateway; nothing is written outside it")
     cache: Path | None = Field(default=None, description="Slurm packages and the node image; default: DIRECTORY/cache")
-    name: str = Field(default="burst", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="name of this gateway and of its Slurm cluster")
-    port: int = Field(default=0, ge=0, le=65535, description="port of the HTTP API; 0 picks a free one at the first start")
+    name: str = Field(
+        default="burst",
+        pattern=r"^[a-z][a-z0-9-]{0,30}$",
+        description="name of this gateway and of its Slurm cluster",
+    )
+    port: int = Field(
+        default=0, ge=0, le=65535, description="port of the HTTP API; 0 picks a free one at the first start"
+    )
     database: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite at DIRECTORY/state.db")
     nodes: Literal["auto", "container", "process"] = Field(
         default="auto", description="form of the local cloud's nodes; auto tries containers first"

@@ -7,14 +7,26 @@ aware UTC; digests are lower-case SHA-256 hex.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 MAX_SCRIPT_BYTES = 4 * 1024 * 1024
 """slurm.conf's max_script_size, as Slurm has it by default."""
 
 SHA256 = r"^[0-9a-f]{64}$"
+
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+"""No control characters: databases and logs do not take all of them."""
+
+MOST_UCR = 10**15
+"""A thousand million credits: more is a slip of the finger, and far below what a 64-bit sum can hold."""
+
+MOST_BYTES = 5 * 1024**4
+"""The largest object of S3."""
+
+SlurmId = Annotated[int, Field(ge=1, lt=2**32)]
+"""Slurm's job ids are unsigned 32-bit numbers."""
 
 
 class Request(BaseModel):
@@ -32,7 +44,7 @@ class View(BaseModel):
 class LoginRequest(Request):
     """A password for a session certificate; the private key stays where it was made."""
 
-    user: str = Field(min_length=1, max_length=64)
+    user: str = Field(min_length=1, max_length=64, pattern=ONE_LINE)
     password: str = Field(min_length=1, max_length=1024)
     public_key: dict[str, str]
     """JWK (RFC 8037: kty OKP, crv Ed25519)."""
@@ -65,14 +77,14 @@ class InputFile(Request):
     source: str
     destination: str = Field(max_length=1024)
     sha256: str = Field(pattern=SHA256)
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, le=MOST_BYTES)
 
 
 class UploadRequest(Request):
     """Asks where to put an input. Inputs are named by their digest, so equal files travel once."""
 
     sha256: str = Field(pattern=SHA256)
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, le=MOST_BYTES)
 
 
 class Upload(View):
@@ -210,8 +222,8 @@ class Balance(View):
 class CreditRequest(Request):
     """Credits given to an account by an admin."""
 
-    amount_ucr: int = Field(gt=0)
-    memo: str = Field(min_length=1, max_length=200)
+    amount_ucr: int = Field(gt=0, le=MOST_UCR)
+    memo: str = Field(min_length=1, max_length=200, pattern=ONE_LINE)
 
 
 class NodeView(View):
@@ -264,9 +276,9 @@ class Problem(View):
 class JoinRequest(Request):
     """A node trades its one-time token for its secrets; once, for one node, within minutes."""
 
-    node: str
-    token: str
-    inventory: dict[str, Any] = Field(default_factory=dict)
+    node: str = Field(max_length=64, pattern=ONE_LINE)
+    token: str = Field(max_length=256)
+    inventory: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class JoinReply(View):
@@ -285,10 +297,21 @@ class JoinReply(View):
     job_directory: str
 
 
+class LeaseReply(View):
+    """A node's lease is good for so long; a node that is to ``drain`` will be ended."""
+
+    lease_seconds: int
+    drain: bool
+
+
+class Nothing(View):
+    """Done; there is nothing to say."""
+
+
 class PrologRequest(Request):
     """A node is about to run its part of a job."""
 
-    scheduler_id: int
+    scheduler_id: SlurmId
 
 
 class InputView(View):
@@ -320,7 +343,7 @@ class PrologReply(View):
 class PrologFailedRequest(Request):
     """A node could not prepare a job: its inputs cannot be had."""
 
-    scheduler_id: int
+    scheduler_id: SlurmId
     error: str = Field(max_length=4096)
 
 
@@ -341,14 +364,14 @@ class ManifestEntry(Request):
 
     path: str = Field(max_length=4096)
     key: str
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, le=MOST_BYTES)
     sha256: str = Field(pattern=SHA256)
 
 
 class EpilogRequest(Request):
     """A node has staged out its part; sent after the last byte is in the store."""
 
-    scheduler_id: int
+    scheduler_id: SlurmId
     attempt: str
     files: tuple[ManifestEntry, ...]
     errors: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""What slurmctld and slurmd run: plain Python, no package of the gateway's server side."""

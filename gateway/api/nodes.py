@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 
 from gateway import wire
@@ -31,7 +29,7 @@ def join(gateway: TheGateway, request: Request, body: wire.JoinRequest) -> wire.
 
 
 @router.post("/nodes/self/lease", tags=["machines"])
-def lease(gateway: TheGateway, node: TheNode) -> dict[str, Any]:
+def lease(gateway: TheGateway, node: TheNode) -> wire.LeaseReply:
     """A node renews its lease."""
     return gateway.nodes.lease(node)
 
@@ -43,17 +41,17 @@ def prolog(gateway: TheGateway, node: TheNode, body: wire.PrologRequest) -> wire
 
 
 @router.post("/nodes/self/prolog-failed", tags=["machines"])
-def prolog_failed(gateway: TheGateway, node: TheNode, body: wire.PrologFailedRequest) -> dict[str, Any]:
+def prolog_failed(gateway: TheGateway, node: TheNode, body: wire.PrologFailedRequest) -> wire.Nothing:
     """A node could not prepare a job."""
     gateway.nodes.prolog_failed(node, body)
-    return {}
+    return wire.Nothing()
 
 
 @router.post("/nodes/self/epilog", tags=["machines"])
-def epilog(gateway: TheGateway, node: TheNode, body: wire.EpilogRequest) -> dict[str, Any]:
+def epilog(gateway: TheGateway, node: TheNode, body: wire.EpilogRequest) -> wire.Nothing:
     """A node has staged out its part of a job."""
     gateway.nodes.epilog(node, body)
-    return {}
+    return wire.Nothing()
 
 
 @router.post("/jobs/self/presign", tags=["machines"])

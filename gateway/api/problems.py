@@ -32,12 +32,24 @@ STATUS: tuple[tuple[type[errors.BurstError], HTTPStatus], ...] = (
 
 MEDIA_TYPE = "application/problem+json"
 
+_HINTS = {
+    HTTPStatus.METHOD_NOT_ALLOWED: "the header Allow says which methods there are",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "a job script has at most 4 MB, and inputs are uploaded to the store",
+}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "Refused", "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}},
+    "5XX": {"description": "Failed", "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}},
+}
+"""What every endpoint may answer besides its own, for the OpenAPI document."""
+
 
 def install(app: FastAPI) -> None:
     """Answer every error of ``app`` as a problem document."""
     app.exception_handler(errors.BurstError)(_burst_error)
     app.exception_handler(RequestValidationError)(_validation_error)
     app.exception_handler(HTTPException)(_http_error)
+    app.exception_handler(Exception)(_internal_error)
 
 
 def problem_of(error: errors.BurstError) -> wire.Problem:
@@ -82,7 +94,13 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:  # no
     assert isinstance(error, HTTPException)  # noqa: S101
     status = HTTPStatus(error.status_code)
     code = status.phrase.lower().replace(" ", "_")
-    return _respond(wire.Problem(title=status.phrase, status=status, detail=str(error.detail), code=code))
+    hint = _HINTS.get(status, "see /docs for what can be asked")
+    return _respond(wire.Problem(title=status.phrase, status=status, detail=str(error.detail), code=code, hint=hint))
+
+
+async def _internal_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+    # The server logs the error itself, with its traceback, once this has been answered.
+    return _respond(problem_of(errors.BurstError("The gateway failed.", hint="its log says why; tell its operator")))
 
 
 def _respond(problem: wire.Problem) -> JSONResponse:

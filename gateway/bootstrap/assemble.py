@@ -15,6 +15,7 @@ from gateway.api.app import AGENT_PATH
 from gateway.bootstrap.machine import Machine
 from gateway.engines.power import Power
 from gateway.engines.run import Place
+from gateway.engines.slurm_conf import PARTITION
 from gateway.identity.authenticate import Verifier
 from gateway.identity.credentials import Credentials
 from gateway.identity.join import token_hash
@@ -87,7 +88,7 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
         store=machine.store.open(),
         tariff=Tariff.of(_offers(settings, machine)),
         ring=ring,
-        place=Place(machine.job_directory, machine.job_user),
+        place=Place(machine.job_directory, machine.job_user, frozenset({PARTITION})),
         environment={
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
@@ -152,9 +153,7 @@ def _gateway(
         submission=SubmissionService(ports, offers, limits, hands, jobs.wake),
         jobs=JobService(ports),
         money=MoneyService(ports.works, ports.reads, _now),
-        nodes=NodeService(
-            ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now
-        ),
+        nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
         fleet=FleetService(ports.reads, offers),
         agent=agent_text(),
         probes={"slurm": ports.engine.version, "store": lambda: ports.store.head("probe")},

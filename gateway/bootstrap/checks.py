@@ -54,7 +54,9 @@ def _space(settings: Settings) -> Check:
 def _slurm(_settings: Settings) -> Check:
     lacking = distribution.lacking()
     if lacking:
-        return Check("slurm", ok=True, detail=f"Debian's will be fetched privately: this machine's cannot serve, {lacking}")
+        return Check(
+            "slurm", ok=True, detail=f"Debian's will be fetched privately: this machine's cannot serve, {lacking}"
+        )
     return Check("slurm", ok=True, detail="this machine's own")
 
 

@@ -110,7 +110,9 @@ class Machine:
         """The embedded cluster."""
         wrapper = AGENT_ON_NODES if self.isolated else str(self._process_wrapper())
         form: Form = "container" if self.isolated else "process"
-        site = Site(form, self.cloud.address, prolog=wrapper, epilog=wrapper)
+        # The image brings PMIx, so that a plain srun starts the ranks of an MPI program.
+        mpi = "pmix" if self.isolated else "none"
+        site = Site(form, self.cloud.address, prolog=wrapper, epilog=wrapper, mpi=mpi)
         return EmbeddedSlurm(self.settings, self.distribution, site)
 
     @cached_property

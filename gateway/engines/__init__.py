@@ -1,0 +1,1 @@
+"""Slurm clusters: the port, its adapters, and the one that the gateway brings along."""

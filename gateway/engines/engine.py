@@ -114,6 +114,9 @@ class Engine(Protocol):
     def requeue(self, job_id: int) -> None:
         """Put a running job back into the queue. Raises NotFound, SchedulerRefused."""
 
+    def begin_now(self, job_id: int) -> None:
+        """Let a waiting job begin as soon as there is room, whatever begin time it has. Raises SchedulerRefused."""
+
     def output(self, job_id: int) -> tuple[str, str]:
         """Paths of a job's stdout and stderr on its node, patterns expanded. Raises NotFound."""
 

@@ -1,6 +1,7 @@
 """Power: what Slurm is told of an elastic node that failed, and of one whose machine is gone.
 
-Invariant: only a drain or down of ours, told by its reason, is ever cleared by us.
+Invariant: a node that an operator set down stays down; what is cleared is our own doing, or Slurm's about a machine
+that is gone by now.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from gateway.errors import SchedulerRefused
 
 OURS = "gateway: "
 """How the reasons that we set begin."""
+
+_CLEARED = (OURS, "ResumeTimeout reached", "Not responding")
+"""Beginnings of reasons that say no more than that a machine failed; the others are Slurm's own words."""
+
+_POWERED_DOWN = frozenset({"POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN"})
 
 
 @dataclass(frozen=True)
@@ -25,13 +31,20 @@ class Power:
         self.engine.update_nodes([node], "DOWN", f"{OURS}{reason.splitlines()[0]}")
 
     def gone(self, node: str) -> None:
-        """The node's machine is gone: if it was down for that, it may be asked for again."""
+        """The node's machine is gone: it has no job any more, and may be asked for again."""
         known = next((one for one in self.engine.nodes() if one.name == node), None)
-        if known is None or "DOWN" not in known.states or not known.reason.startswith(OURS):
+        if known is None:
             return
-        # POWER_DOWN_FORCE first: a node that was powering up is otherwise still believed to be on its way.
-        self._set(node, "POWER_DOWN_FORCE")
-        self._set(node, "RESUME")
+        down = "DOWN" in known.states
+        if down and not known.reason.startswith(_CLEARED):
+            return
+        if not down and "POWERING_UP" in known.states:
+            return  # asked for again already
+        if not known.states & _POWERED_DOWN:
+            # Also a node that is not down: a late answer of the dead machine makes Slurm believe in it once more.
+            self._set(node, "POWER_DOWN_FORCE")
+        if down:
+            self._set(node, "RESUME")
 
     def _set(self, node: str, state: str) -> None:
         try:

@@ -6,9 +6,11 @@ Invariant: a job is handed over only after the engine was asked for its token, s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from gateway.engines.engine import Engine, SchedulerJob, Submission
+from gateway.engines.slurm_conf import PARTITION
 from gateway.jobs.job import NO_TASK, Attempt, Job
 from gateway.slurm.options import rest_fields
 
@@ -29,6 +31,11 @@ class Standing:
     tasks: tuple[SchedulerJob, ...]
 
     @property
+    def paused(self) -> tuple[SchedulerJob, ...]:
+        """Tasks that ran before and are held back by Slurm, two minutes, for the sake of credentials on old nodes."""
+        return tuple(task for task in self.tasks if task.restarts and task.reason == "BeginTime")
+
+    @property
     def waiting_for(self) -> tuple[str, ...]:
         """Nodes that tasks were given and that are still being made."""
         return tuple(node for task in self.tasks if "CONFIGURING" in task.states for node in task.nodes)
@@ -41,6 +48,12 @@ class Place:
     directory: str
     """Parent of the jobs' folders on a node."""
     user: str | None
+    partitions: frozenset[str] | None = None
+    """Those that the cluster has; None: its own names are used, whatever they are."""
+
+    def knows(self, partition: str) -> bool:
+        """Whether every one of a list of partitions is the cluster's."""
+        return self.partitions is None or self.partitions.issuperset(partition.split(","))
 
 
 def submission_of(job: Job, place: Place, environment: Mapping[str, str]) -> Submission:
@@ -48,6 +61,9 @@ def submission_of(job: Job, place: Place, environment: Mapping[str, str]) -> Sub
     home = f"{place.directory}/{job.id}"
     fields = dict(rest_fields(job.request.options))
     fields["name"] = job.request.name
+    # An unchanged script names the partition of the site that it was written for.
+    if not place.knows(job.request.options.get("partition", PARTITION)):
+        fields.pop("partition", None)
     asked = fields.get("constraints")
     fields["constraints"] = f"({asked})&{job.offer}" if asked else job.offer
     if job.request.arguments:
@@ -87,19 +103,33 @@ def standing(tasks: Iterable[SchedulerJob]) -> Standing:
 
 def attempts_of(job: Job, tasks: Iterable[SchedulerJob]) -> tuple[Attempt, ...]:
     """The attempts that Slurm has started, as it tells them now."""
+    started = (task for task in tasks if task.nodes and task.state != "PENDING" and "CONFIGURING" not in task.states)
+    return tuple(attempt_of(job, task) for task in started)
+
+
+def attempt_of(job: Job, task: SchedulerJob) -> Attempt:
+    """The present attempt of one task."""
+    return Attempt(
+        job=job.id,
+        task=task_of(task),
+        number=task.restarts,
+        scheduler_id=task.id,
+        state=task.state,
+        nodes=task.nodes,
+        ended_at=task.ended_at if task.finished else None,
+        exit_code=_exit_code(task) if task.finished else None,
+        stdout=task.standard_output,
+        stderr=task.standard_error,
+    )
+
+
+def superseded(attempts: Iterable[Attempt], tasks: Iterable[SchedulerJob], now: datetime) -> tuple[Attempt, ...]:
+    """The runs that Slurm gave up for a later one: each ends when that is first seen."""
+    restarts = {task_of(task): task.restarts for task in tasks}
     return tuple(
-        Attempt(
-            job=job.id,
-            task=task_of(task),
-            number=task.restarts,
-            scheduler_id=task.id,
-            state=task.state,
-            nodes=task.nodes,
-            ended_at=task.ended_at if task.finished else None,
-            exit_code=_exit_code(task) if task.finished else None,
-        )
-        for task in tasks
-        if task.nodes and task.state != "PENDING" and "CONFIGURING" not in task.states
+        replace(attempt, ended_at=now, state="REQUEUED")
+        for attempt in attempts
+        if attempt.ended_at is None and attempt.number < restarts.get(attempt.task, 0)
     )
 
 

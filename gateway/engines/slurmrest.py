@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pwd
 import signal as signals
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -100,6 +101,10 @@ class SlurmRestEngine:
             raise SchedulerRefused("slurmrestd has no call that requeues a job")
         self.job(job_id)
         self._requeue(job_id)
+
+    def begin_now(self, job_id: int) -> None:
+        """Let a waiting job begin as soon as there is room. Raises NotFound, SchedulerRefused."""
+        self._client.send("POST", f"/job/{job_id}", {"begin_time": {"set": True, "number": int(time.time())}})
 
     def output(self, job_id: int) -> tuple[str, str]:
         """Paths of a job's stdout and stderr on its node. Raises NotFound."""

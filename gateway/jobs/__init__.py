@@ -1,0 +1,1 @@
+"""What was submitted, and where it is on its route."""

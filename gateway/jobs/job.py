@@ -120,6 +120,9 @@ class Attempt:
     exit_code: int | None = None
     manifest_sha256: str | None = None
     """Digest of the merged manifest once it is written."""
+    stdout: str = ""
+    """Path on its node, as Slurm expanded it; "" until Slurm has told."""
+    stderr: str = ""
 
     @property
     def label(self) -> str:

@@ -1,0 +1,1 @@
+"""Elastic nodes: asked for by Slurm, made by a cloud, joined, ended."""

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -39,11 +40,13 @@ echo "$$ $(cut -d' ' -f22 /proc/$$/stat)" > machine.pid.own
 mv machine.pid.own machine.pid
 test -e node.json -a ! -e ending
 mount -t overlay overlay -o lowerdir=image,upperdir=upper,workdir=work root
+grep -qx '[0-9a-f]\\{32\\}' /etc/machine-id || mount --bind ../.machine-id /etc/machine-id
 exec "$@"
 """
 """Runs in the machine's folder, in a mount namespace of its own; relative names need no quoting in mount options.
 
 Once it is in the groups it is killed with them; if its machine's end began before that, it sees so and goes no further.
+systemd-nspawn derives hardware addresses from machine-id(5); a computer that was never booted has an empty one.
 """
 
 _TRY = """\
@@ -78,6 +81,8 @@ class ContainerHost:
         self.require()
         self.image.build(progress)
         self.network.up()
+        if not (self.folder / ".machine-id").exists():
+            put(self.folder / ".machine-id", f"{uuid.uuid4().hex}\n")
         _raise_inotify()
 
     def furnish(self, instance: Instance, taken: Collection[IPv4Address]) -> Instance:
@@ -149,6 +154,8 @@ class ContainerHost:
             raise SetupError(
                 "systemd-nspawn is not installed", hint="run: apt-get install systemd-container mmdebstrap"
             )
+        if not Path("/etc/machine-id").exists():
+            raise SetupError("this computer has no /etc/machine-id", hint="run: systemd-machine-id-setup")
         if not hierarchies() or not all(os.access(path, os.W_OK) for path in hierarchies()):
             raise SetupError("the control groups of this computer are not writable", hint=hint)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -47,36 +47,36 @@ class NodeState(StrEnum):
     """It does not end; it still counts and somebody is told."""
 
 
-_ENDS = {NodeState.TERMINATING}
+def _or_end(*states: NodeState) -> frozenset[NodeState]:
+    """Of a node that may have a machine: it can always be told to end."""
+    return frozenset({*states, NodeState.TERMINATING})
+
 
 MOVES: dict[NodeState, frozenset[NodeState]] = {
     NodeState.OFF: frozenset({NodeState.INTENT}),
     NodeState.INTENT: frozenset({NodeState.REQUESTED, NodeState.OFF}),
-    NodeState.REQUESTED: frozenset(
-        {
-            NodeState.PENDING,
-            NodeState.BOOTSTRAPPED,
-            NodeState.AMBIGUOUS,
-            NodeState.CAPACITY_BLOCKED,
-            NodeState.FAILED_BOOT,
-            *_ENDS,
-        }
+    # A node may trade its token before the reply to our create call, or before the listing tells that its machine runs.
+    NodeState.REQUESTED: _or_end(
+        NodeState.PENDING,
+        NodeState.BOOTSTRAPPED,
+        NodeState.AMBIGUOUS,
+        NodeState.CAPACITY_BLOCKED,
+        NodeState.FAILED_BOOT,
     ),
-    NodeState.AMBIGUOUS: frozenset({NodeState.PENDING, NodeState.BOOTSTRAPPED, NodeState.REQUESTED, NodeState.FAILED_BOOT, *_ENDS}),
-    NodeState.CAPACITY_BLOCKED: frozenset({NodeState.REQUESTED, NodeState.FAILED_BOOT, *_ENDS}),
-    # A node may trade its token before the listing has told us that its machine runs.
-    NodeState.PENDING: frozenset({NodeState.BOOTING, NodeState.BOOTSTRAPPED, NodeState.FAILED_BOOT, *_ENDS}),
-    NodeState.BOOTING: frozenset({NodeState.BOOTSTRAPPED, NodeState.FAILED_BOOT, *_ENDS}),
-    NodeState.BOOTSTRAPPED: frozenset(
-        {NodeState.IDLE, NodeState.BUSY, NodeState.QUARANTINED, NodeState.FAILED_BOOT, *_ENDS}
+    NodeState.AMBIGUOUS: _or_end(
+        NodeState.PENDING, NodeState.BOOTSTRAPPED, NodeState.REQUESTED, NodeState.FAILED_BOOT
     ),
-    NodeState.IDLE: frozenset({NodeState.BUSY, NodeState.PREEMPTING, NodeState.DRAINING, NodeState.QUARANTINED, *_ENDS}),
-    NodeState.BUSY: frozenset({NodeState.IDLE, NodeState.PREEMPTING, NodeState.DRAINING, NodeState.STAGING_OUT, *_ENDS}),
-    NodeState.PREEMPTING: frozenset({NodeState.STAGING_OUT, *_ENDS}),
-    NodeState.DRAINING: frozenset({NodeState.STAGING_OUT, *_ENDS}),
-    NodeState.STAGING_OUT: frozenset({NodeState.IDLE, *_ENDS}),
-    NodeState.FAILED_BOOT: frozenset(_ENDS),
-    NodeState.QUARANTINED: frozenset(_ENDS),
+    NodeState.CAPACITY_BLOCKED: _or_end(NodeState.REQUESTED, NodeState.FAILED_BOOT),
+    NodeState.PENDING: _or_end(NodeState.BOOTING, NodeState.BOOTSTRAPPED, NodeState.FAILED_BOOT),
+    NodeState.BOOTING: _or_end(NodeState.BOOTSTRAPPED, NodeState.FAILED_BOOT),
+    NodeState.BOOTSTRAPPED: _or_end(NodeState.IDLE, NodeState.BUSY, NodeState.QUARANTINED, NodeState.FAILED_BOOT),
+    NodeState.IDLE: _or_end(NodeState.BUSY, NodeState.PREEMPTING, NodeState.DRAINING, NodeState.QUARANTINED),
+    NodeState.BUSY: _or_end(NodeState.IDLE, NodeState.PREEMPTING, NodeState.DRAINING, NodeState.STAGING_OUT),
+    NodeState.PREEMPTING: _or_end(NodeState.STAGING_OUT),
+    NodeState.DRAINING: _or_end(NodeState.STAGING_OUT),
+    NodeState.STAGING_OUT: _or_end(NodeState.IDLE),
+    NodeState.FAILED_BOOT: _or_end(),
+    NodeState.QUARANTINED: _or_end(),
     NodeState.TERMINATING: frozenset({NodeState.STUCK_TERMINATING, NodeState.OFF}),
     NodeState.STUCK_TERMINATING: frozenset({NodeState.OFF}),
 }
@@ -88,8 +88,6 @@ BEFORE_JOIN = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS, NodeState.PEN
 """States in which a node may trade its one-time token; the reply to our create call may still be under way."""
 
 DEADLINE_S: dict[NodeState, int] = {
-    NodeState.REQUESTED: 60,
-    NodeState.AMBIGUOUS: 120,
     NodeState.PENDING: 300,
     NodeState.BOOTING: 300,
     NodeState.BOOTSTRAPPED: 180,

@@ -27,6 +27,7 @@ BASE_PACKAGES = (
     "cloud-init",
     "dbus",
     "iproute2",
+    "libpmix2t64",  # srun --mpi=pmix
     "munge",
     "netbase",
     "openssh-server",

@@ -109,7 +109,7 @@ class Provisioner:
         if verdict.state is NodeState.INTENT:
             facts |= {"generation": node.generation + 1, "wanted": False}
         if verdict.state is NodeState.OFF:
-            facts |= {"machine_id": None, "address": None, "secret": None, "lease_until": None, "join_token_hash": None}
+            facts |= dict.fromkeys(_OF_A_MACHINE)
             self.slurm.gone(node.name)
         with self.fleet() as fleet:
             fleet.move(node, verdict.state, self.now(), verdict.text, **facts)
@@ -165,6 +165,8 @@ class Provisioner:
         elif node.state in _LAUNCHED:
             fleet.move(node, NodeState.TERMINATING, self.now(), reason, reason=reason)
 
+
+_OF_A_MACHINE = ("machine_id", "address", "join_token_hash", "secret", "lease_until", "job")
 
 _LAUNCHED = frozenset(
     {

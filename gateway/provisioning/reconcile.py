@@ -45,7 +45,8 @@ class Verdict:
 
 NOTHING = Verdict(Act.NOTHING)
 
-_NOT_UP = frozenset({"POWERING_UP", "POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "NOT_RESPONDING", "DOWN", "UNKNOWN"})
+_UP = frozenset({"IDLE", "ALLOCATED", "MIXED"})
+_NOT_UP = frozenset({"POWERING_UP", "POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "NOT_RESPONDING"})
 _WORKING = frozenset({"ALLOCATED", "MIXED", "COMPLETING"})
 
 _UNSEEN_GRACE_S = 30
@@ -82,7 +83,7 @@ def orphans(machines: Collection[Machine], nodes: Mapping[str, ElasticNode]) -> 
 
 def is_up(slurm: frozenset[str]) -> bool:
     """Whether Slurm has heard from a node and may start jobs on it."""
-    return not slurm & _NOT_UP
+    return bool(slurm & _UP) and not slurm & _NOT_UP
 
 
 def _starting(node: ElasticNode, machine: Seen, now: datetime) -> Verdict:
@@ -98,10 +99,10 @@ def _starting(node: ElasticNode, machine: Seen, now: datetime) -> Verdict:
 def _joining(node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime) -> Verdict:
     if (gone := _gone(node, machine, now)) is not None:
         return gone
-    if machine is Source.UNREAD or isinstance(slurm, Source):
-        return NOTHING
-    if is_up(slurm):
+    if isinstance(slurm, frozenset) and is_up(slurm):
         return _move(_working(slurm), "slurmd registered")
+    if machine is Source.UNREAD or slurm is Source.UNREAD:
+        return NOTHING
     return _overdue(node, now, "slurmd did not register")
 
 

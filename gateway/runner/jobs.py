@@ -1,5 +1,7 @@
 """JobRunner: takes every job that is not at its end one step further, as soon as it can go.
 
+A job that Slurm has is looked at when its state changed (``watch``): a thousand waiting jobs cost one call a tick.
+
 Invariant: one job is in one worker's hand at a time, the submitting request's included.
 """
 
@@ -13,10 +15,11 @@ from datetime import timedelta
 
 import structlog
 
-from gateway.errors import BurstError, Conflict, SchedulerRefused
+from gateway.errors import BurstError, Conflict, InvalidRequest, SchedulerRefused
 from gateway.jobs.job import Job
 from gateway.jobs.stages import ROUTE_ORDER, Stage
 from gateway.route import ROUTE, Hands, Ports, refuse, step
+from gateway.runner.watch import States, Watch
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +45,7 @@ class JobRunner:
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="job")
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._watch = Watch()
         self._first = True
 
     def start(self) -> None:
@@ -49,11 +53,11 @@ class JobRunner:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the steps that are under way."""
+        """End after the steps that are under way; what waits for its turn is done by the next process."""
         self._stop.set()
         self.wake()
         self._thread.join()
-        self._pool.shutdown(wait=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def wake(self) -> None:
         """Look now: something happened."""
@@ -65,10 +69,19 @@ class JobRunner:
             jobs = [job for job in work.jobs.at(list(ROUTE)) if self._ours(job)]
         # After a restart nobody is submitting: what an earlier process left is taken up at once.
         self._first = False
-        for job in jobs:
+        with_slurm = [job for job in jobs if job.stage is Stage.QUEUED]
+        others = [job for job in jobs if job.stage is not Stage.QUEUED]
+        for job in (*others, *self._watch.due(with_slurm, self._states() if with_slurm else {})):
             if self.hands.take(job.id):
                 self._pool.submit(self._go, job)
         return bool(jobs)
+
+    def _states(self) -> States:
+        try:
+            return self.ports.engine.states()
+        except BurstError as error:
+            log.warning("slurm not read", error=error.detail)
+            return {}
 
     def _ours(self, job: Job) -> bool:
         if job.stage not in _NOT_WITH_SLURM or self._first or job.cancel_requested:
@@ -77,7 +90,8 @@ class JobRunner:
 
     def _go(self, job: Job) -> None:
         try:
-            self._try(f"take job {job.id} on from {job.stage}", lambda: self._advance(job))
+            if self._try(f"take job {job.id} on from {job.stage}", lambda: self._advance(job)):
+                self._watch.forget(job.id)
         finally:
             self.hands.give_back(job.id)
 
@@ -88,7 +102,7 @@ class JobRunner:
             before = job.stage
             try:
                 job = step(job, self.ports)
-            except SchedulerRefused as error:
+            except (SchedulerRefused, InvalidRequest) as error:
                 job = refuse(job, self.ports, error)
             except Conflict:
                 return

@@ -5,6 +5,7 @@ Invariant: a job of somebody else is not found, so that its existence is not tol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,13 +15,17 @@ from gateway.identity.authenticate import Caller
 from gateway.identity.authorise import Action, Allowed, authorise
 from gateway.identity.users import Role
 from gateway.jobs.job import NO_TASK, Attempt, Job
-from gateway.jobs.stages import FINAL, Stage
+from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
 from gateway.route import Ports, Work
 from gateway.staging import stage_in, stage_out
 from gateway.staging.manifest import Manifest
 
 URL_S = 3600
 """How long a user may begin a download."""
+
+_BY_SLURM = re.compile(r"(?P<id>[0-9]{1,11})(?:_(?P<task>[0-9]{1,9}))?")
+_BY_US = re.compile(r"[0-9a-f]{32}")
+_BEYOND_CANCEL = FINAL | set(ROUTE_ORDER[ROUTE_ORDER.index(Stage.RAN) :])
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,11 @@ class JobService:
         """Where an input goes; no URL when the store has it."""
         return stage_in.upload(self.ports.store, caller.user.name, request)
 
-    def find(self, caller: Caller, name: str) -> Job:
-        """By Slurm's id ("12", "12_3") or by its own. Raises NotFound."""
+    def find(self, caller: Caller, name: str, action: Action = Action.SEE_JOB) -> Job:
+        """By Slurm's id ("12", "12_3") or by its own. Raises NotFound, also for what the caller may not do."""
         with self.ports.reads() as work:
             job = _find(work, name)
-        if not isinstance(authorise(caller.user, Action.SEE_JOB, owner=job.user), Allowed):
+        if not isinstance(authorise(caller.user, action, owner=job.user), Allowed):
             raise NotFound(f"There is no job {name}.", hint="`burst jobs` lists yours")
         return job
 
@@ -74,21 +79,25 @@ class JobService:
         )
 
     def cancel(self, caller: Caller, name: str) -> Job:
-        """End a job, wherever it is on its route. Raises NotFound."""
-        job = self.find(caller, name)
-        if job.stage in FINAL:
-            return job
+        """End a job, or one task of it ("12_3"), wherever it is on its route. Raises NotFound."""
+        found = self.find(caller, name, Action.CANCEL_JOB)
+        task = _task(name)
         with self.ports.works() as work:
+            job = work.jobs.get(found.id)
+            if job.stage in _BEYOND_CANCEL:
+                return job
             work.evidence.keep(caller.evidence)
-            job = work.jobs.note(job, cancel_requested=True)
-            work.jobs.tell(job.id, self.ports.now(), "cancel", f"{caller.user.name} cancelled it")
-        if job.stage is Stage.QUEUED and job.scheduler_id is not None:
-            self.ports.engine.cancel(job.scheduler_id)
+            if task is None:
+                job = work.jobs.note(job, cancel_requested=True)
+            what = "it" if task is None else f"task {task}"
+            work.jobs.tell(job.id, self.ports.now(), "cancel", f"{caller.user.name} cancelled {what}")
+        if job.scheduler_id is not None:
+            self.ports.engine.cancel(job.scheduler_id, task)
         return job
 
     def outputs(self, caller: Caller, name: str) -> wire.Outputs:
         """The files of each task's latest attempt. Raises NotFound while there are none yet."""
-        job = self.find(caller, name)
+        job = self.find(caller, name, Action.FETCH_OUTPUTS)
         if job.stage not in {Stage.STAGED_OUT, Stage.SETTLED}:
             hint = f"`burst job {name}` shows where it is"
             raise NotFound(f"The outputs of job {name} are not in the store yet: it is {job.stage}.", hint=hint)
@@ -96,7 +105,7 @@ class JobService:
 
     def logs(self, caller: Caller, name: str, stream: str) -> str:
         """What the job printed, so far while it runs; of an array, task after task."""
-        job = self.find(caller, name)
+        job = self.find(caller, name, Action.FETCH_OUTPUTS)
         return "".join(self._log(job, attempt, stream) for attempt in self._latest(job))
 
     def receipt(self, caller: Caller, name: str) -> wire.Receipt:
@@ -136,15 +145,23 @@ class JobService:
         if attempt.manifest_sha256 is None:
             text = stage_out.live_output(self.ports.store, attempt) if stream == "stdout" else b""
             return text.decode(errors="replace")
-        path = self.ports.engine.output(attempt.scheduler_id)[0 if stream == "stdout" else 1]
+        path = attempt.stdout if stream == "stdout" else attempt.stderr
         relative = path.removeprefix(f"{self.ports.place.directory}/{job.id}/work/")
         keys = [attempt.prefix + entry.key for entry in self._manifest(attempt).entries if entry.path == relative]
         return self.ports.store.get_bytes(keys[0]).decode(errors="replace") if keys else ""
 
 
 def _find(work: Work, name: str) -> Job:
-    base = name.split("_")[0]
-    return work.jobs.by_scheduler_id(int(base)) if base.isdecimal() and len(base) < 12 else work.jobs.get(name)  # noqa: PLR2004
+    if match := _BY_SLURM.fullmatch(name):
+        return work.jobs.by_scheduler_id(int(match["id"]))
+    if _BY_US.fullmatch(name):
+        return work.jobs.get(name)
+    raise NotFound(f"There is no job {name[:64]!r}.", hint="`burst jobs` lists yours: 12, 12_3 or 32 hex digits")
+
+
+def _task(name: str) -> int | None:
+    match = _BY_SLURM.fullmatch(name)
+    return int(match["task"]) if match and match["task"] else None
 
 
 def _attempt_view(attempt: Attempt) -> wire.AttemptView:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from gateway import wire
 from gateway.engines.engine import Engine, SchedulerJob
-from gateway.engines.run import task_of
+from gateway.engines.run import attempt_of, superseded, task_of
 from gateway.errors import BadSignature, NotFound, Refused, SignatureReplayed, StoreUnavailable
 from gateway.identity.credentials import Credentials, JobGrant
 from gateway.identity.join import token_hash
@@ -95,14 +95,14 @@ class NodeService:
             address=node.address or address,
         )
 
-    def lease(self, node: ElasticNode) -> dict[str, object]:
+    def lease(self, node: ElasticNode) -> wire.LeaseReply:
         """Renew a node's lease; a node that is being ended is told to drain."""
         ending = {NodeState.TERMINATING, NodeState.STUCK_TERMINATING, NodeState.FAILED_BOOT}
         with self.works() as work:
             node = work.fleet.get(node.name)
             if node.state not in ending:
                 work.fleet.note(node, lease_until=self.now() + timedelta(seconds=LEASE_S))
-        return {"lease_seconds": LEASE_S, "drain": node.state in ending}
+        return wire.LeaseReply(lease_seconds=LEASE_S, drain=node.state in ending)
 
     def prolog(self, node: ElasticNode, request: wire.PrologRequest) -> wire.PrologReply:
         """What to do before a job starts. Raises Refused for a job that is not on this node."""
@@ -158,20 +158,21 @@ class NodeService:
         return tasks[0]
 
     def _begin(self, work: Work, job: Job, task: SchedulerJob) -> Attempt:
-        number, nodes, now = task.restarts, task.nodes, self.now()
-        for earlier in work.jobs.attempts(job.id):
-            if earlier.task == task_of(task) and earlier.number == number and earlier.started_at:
+        now = self.now()
+        known = work.jobs.attempts(job.id)
+        for earlier in known:
+            if (earlier.task, earlier.number) == (task_of(task), task.restarts) and earlier.started_at:
                 return earlier
-            if earlier.task == task_of(task) and earlier.number < number and earlier.ended_at is None:
-                work.jobs.put_attempt(replace(earlier, ended_at=now, state="REQUEUED"))
-        attempt = Attempt(job.id, task_of(task), number, task.id, "RUNNING", nodes, started_at=now)
+        for earlier in superseded(known, [task], now):
+            work.jobs.put_attempt(earlier)
+        attempt = replace(attempt_of(job, task), state="RUNNING", started_at=now)
         work.jobs.put_attempt(attempt)
         return attempt
 
     def _streams(self, job: Job, task: SchedulerJob) -> dict[str, str]:
         """Where below its working directory the job prints."""
         top = f"{self.facts.job_directory}/{job.id}/work/"
-        paths = dict(zip(("BURST_STDOUT", "BURST_STDERR"), self.engine.output(task.id), strict=True))
+        paths = {"BURST_STDOUT": task.standard_output, "BURST_STDERR": task.standard_error}
         return {name: path.removeprefix(top) for name, path in paths.items() if path.startswith(top)}
 
     def _credential(self, job: Job, attempt: Attempt, node: ElasticNode) -> str:

@@ -15,10 +15,10 @@ from gateway import wire
 from gateway.accounting import cheque
 from gateway.accounting.quote import Quote, quote
 from gateway.accounting.units import format_credits
-from gateway.errors import Conflict, SchedulerRefused, SchedulerUnavailable
+from gateway.errors import Conflict, InvalidRequest, SchedulerRefused, SchedulerUnavailable
 from gateway.identity.authenticate import Caller
-from gateway.identity.idempotency import Answer
 from gateway.identity.authorise import Action, authorise, demand
+from gateway.identity.idempotency import Answer
 from gateway.intake.submit import read
 from gateway.jobs.job import Job, JobRequest
 from gateway.jobs.stages import Stage
@@ -26,6 +26,8 @@ from gateway.placement.offers import Offer
 from gateway.placement.place import Placement, place
 from gateway.route import Hands, Ports, Work, refuse, step
 from gateway.staging import stage_in
+
+_BEFORE_SLURM = frozenset({Stage.FUNDED, Stage.STAGED_IN})
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class SubmissionService:
         kept and handed over later, so the same key must be used to ask again.
         """
         if key is not None and (known := self._known(caller, key)) is not None:
-            return known
+            return self._again(known)
         decision = self._decide(caller, request)
         stage_in.check(self.ports.store, decision.request.burst.stage_in)
         job = self._job(caller, decision)
@@ -96,15 +98,28 @@ class SubmissionService:
                     work.idempotency.keep(caller.user.name, key, caller.evidence.body, answer, self.ports.now())
         except Conflict:
             if key is not None and (known := self._known(caller, key)) is not None:
-                return known
+                return self._again(known)
             raise
         return self._hand_over(job)
 
+    def _again(self, job: Job) -> Job:
+        """What the first request was answered or, if it came to no answer, its work taken up where it ended."""
+        if job.scheduler_id is not None or job.cancel_requested:
+            return job
+        if job.stage not in _BEFORE_SLURM:
+            raise SchedulerRefused(job.reason)
+        if not self.hands.take(job.id):
+            raise SchedulerUnavailable("The job is being handed to Slurm already.", hint="ask again in a moment")
+        try:
+            return self._hand_over(job)
+        finally:
+            self.hands.give_back(job.id)
+
     def _hand_over(self, job: Job) -> Job:
         try:
-            while job.stage is not Stage.QUEUED:
+            while job.stage in _BEFORE_SLURM:
                 job = step(job, self.ports)
-        except SchedulerRefused as error:
+        except (SchedulerRefused, InvalidRequest) as error:
             refuse(job, self.ports, error)
             raise
         except SchedulerUnavailable as error:
@@ -119,18 +134,14 @@ class SubmissionService:
 
     def _decide(self, caller: Caller, request: wire.SubmitRequest) -> _Decision:
         demand(authorise(caller.user, Action.SUBMIT))
-        parsed = read(
-            request, default_time_limit_s=self.limits.default_time_s, max_time_limit_s=self.limits.max_time_s
-        )
+        parsed = read(request, default_time_limit_s=self.limits.default_time_s, max_time_limit_s=self.limits.max_time_s)
         account = parsed.burst.account_to or caller.user.account
         demand(authorise(caller.user, Action.SPEND, account=account))
         placement = place(parsed.resources, self.offers)
         priced = quote(parsed.resources, placement.offer.name, placement.nodes, self.ports.tariff)
         found = stage_in.keyed(caller.user.name, parsed.burst.stage_in)
         parsed = replace(parsed, burst=replace(parsed.burst, stage_in=found))
-        cheque.check(
-            priced.total_ucr, signed_ucr=caller.claims.max_spend_ucr, asked_ucr=parsed.burst.max_cost_ucr
-        )
+        cheque.check(priced.total_ucr, signed_ucr=caller.claims.max_spend_ucr, asked_ucr=parsed.burst.max_cost_ucr)
         return _Decision(parsed, account, placement, priced)
 
     def _job(self, caller: Caller, decision: _Decision) -> Job:

@@ -14,11 +14,12 @@ from ClusterShell.RangeSet import RangeSetException
 MAX_HOSTS = 64 * 1024
 """Most names of one part of a list, as Slurm itself has it (MAX_RANGE)."""
 
-_LIST = re.compile(r"[A-Za-z0-9._,\[\]-]*", re.ASCII)
-"""No white space, and none of ClusterShell's groups, operators and wild cards, which Slurm does not have."""
+_RANGES = r"\[(?:\d+(?:-\d+)?,)*\d+(?:-\d+)?\]"
+_PART = re.compile(rf"(?:[A-Za-z0-9._-]|{_RANGES})+", re.ASCII)
+"""One part between commas: none of ClusterShell's groups, operators, wild cards, steps and negative numbers."""
 
-_PART = re.compile(r"[^,\[\]]*(?:\[[^\]]*\][^,\[\]]*)+")
-_RANGE = re.compile(r"(\d+)-(\d+)")
+_LIST = re.compile(rf"(?:{_PART.pattern}(?:,{_PART.pattern})*)?", re.ASCII)
+_RANGE = re.compile(r"(\d+)-(\d+)", re.ASCII)
 
 
 def expand(text: str) -> tuple[str, ...]:

@@ -90,16 +90,14 @@ class SqlJobs:
     def put_attempt(self, attempt: Attempt) -> None:
         """See ``JobStore.put_attempt``."""
         mine = (
-            (attempts.c.job == attempt.job)
-            & (attempts.c.task == attempt.task)
-            & (attempts.c.number == attempt.number)
+            (attempts.c.job == attempt.job) & (attempts.c.task == attempt.task) & (attempts.c.number == attempt.number)
         )
         known = self._connection.execute(select(attempts).where(mine)).mappings().first()
         row = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
         if known is None:
             self._connection.execute(attempts.insert().values(**{**row, "nodes": list(attempt.nodes)}))
             return
-        facts = {name: value for name, value in row.items() if value not in (None, ()) and value != known[name]}
+        facts = {name: value for name, value in row.items() if value not in (None, (), "") and value != known[name]}
         if facts:
             self._connection.execute(update(attempts).where(mine).values(**facts))
 

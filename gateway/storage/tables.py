@@ -231,6 +231,8 @@ attempts = Table(
     Column("ended_at", UtcTime),
     Column("exit_code", Integer),
     Column("manifest_sha256", DIGEST),
+    Column("stdout", Text, nullable=False),
+    Column("stderr", Text, nullable=False),
 )
 
 manifest_parts = Table(

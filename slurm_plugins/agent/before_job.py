@@ -52,6 +52,7 @@ def _stage_in(node: Node, job: Job, plan: Json) -> None:
         work = node.directory(plan) / "work"
         for wanted in plan["inputs"]:
             fetch(wanted, work, job, node.patience_s)
+        make_folders_of_streams(work, job, plan)
         token = node.directory(plan) / "token"
         write_privately(token, plan["credential"], 0o400, (job.uid, job.gid))
         book.put("snapshot", baseline(node, job, plan))
@@ -80,6 +81,13 @@ def make_directory(node: Node, job: Job, plan: Json) -> None:
             if not folder.exists():
                 folder.mkdir(mode=0o700)
                 os.chown(folder, job.uid, job.gid)
+
+
+def make_folders_of_streams(work: Path, job: Job, plan: Json) -> None:
+    """Make the folders that the job prints into: where it was submitted they were there."""
+    with trouble("a folder of --output or --error"), acting_as(job):
+        for stream in ("BURST_STDOUT", "BURST_STDERR"):
+            (work / plan["environment"].get(stream, "")).parent.mkdir(parents=True, exist_ok=True)
 
 
 def baseline(node: Node, job: Job, plan: Json) -> Json:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-class FileTrouble(Exception):  # noqa: N818 - trouble of one file, which the others do not share
+class FileTrouble(Exception):
     """One file of a job cannot be staged."""
 
 

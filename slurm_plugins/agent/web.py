@@ -23,11 +23,11 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 
-class Unavailable(Exception):  # noqa: N818 - a state, which passes
+class Unavailable(Exception):
     """Nobody answered, or the answer was "later"."""
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The answer is no."""
 
     def __init__(self, status: int, text: str) -> None:

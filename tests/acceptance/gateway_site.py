@@ -10,13 +10,14 @@ import json
 import os
 import secrets
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -146,7 +147,7 @@ class Site:
 
     def slurm(self, *words: str) -> str:
         """A real Slurm command (sinfo, squeue, scontrol, sacct) on this site's own cluster; returns its stdout."""
-        environment = {**os.environ, **self.facts["slurm"]["environment"]}
+        environment = {**os.environ, **self.machine.slurm.environment()}
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout
@@ -211,6 +212,12 @@ class Site:
             )
         assert view.state == state, f"job {job.id} ended as {view.state}: {view.reason}"
         return view
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What a SELECT finds in its SQLite database, past the gateway's own code."""
+        uri = f"file:{self.directory / 'state.db'}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE_S)) as connection:
+            return connection.execute(query, values).fetchall()
 
     def all_gone(self) -> None:
         """Wait until neither the cloud nor Slurm has a node."""

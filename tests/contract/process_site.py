@@ -10,8 +10,10 @@ import os
 import signal
 import socketserver
 import threading
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from ClusterShell.NodeSet import NodeSet
 
 from gateway.daemons import Daemon
@@ -45,6 +47,7 @@ class ProcessSite:
         self._server.server_close()
         for pid_file in self._settings.run_dir.glob("node-*.pid"):
             self._end(pid_file.stem.removeprefix("node-"))
+        self._end_jobs()
         self._engine.close()
 
     def take_spool(self) -> None:
@@ -72,6 +75,17 @@ class ProcessSite:
 
     def _end(self, node: str) -> None:
         self._daemon(node).stop(how=signal.SIGKILL)
+
+    def _end_jobs(self) -> None:
+        """A slurmstepd and its job outlive their slurmd."""
+        conf = self._slurm.environment()["SLURM_CONF"]
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                environment = process.environ()
+                if environment.get("SLURM_CONF") == conf and (
+                    "SLURM_JOB_ID" in environment or "stepd" in process.name()
+                ):
+                    process.kill()
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ScriptError
@@ -126,6 +126,7 @@ def test_a_script_that_is_not_utf8_is_refused_with_the_line() -> None:
     assert refusal.value.line == 2
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="#SBATCHURM -=n\"'\\:\n\t,3x", max_size=80) | st.text(max_size=60))
 def test_no_script_does_anything_but_read_or_raise(body: str) -> None:
     """The only error is one with a place and an exit code of sbatch."""
@@ -133,6 +134,7 @@ def test_no_script_does_anything_but_read_or_raise(body: str) -> None:
         directives.read(HEAD + body)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\n\r\0"), min_size=1), max_size=5))
 def test_any_word_can_be_quoted(words: list[str]) -> None:
     """Backslashes before quotes and backslashes bring every word through unchanged."""

@@ -6,7 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import OptionError
@@ -113,6 +113,7 @@ WORDS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS, max_size=6))
 def test_no_words_do_anything_but_parse_or_raise(words: list[str]) -> None:
     """Whatever parses also becomes a job description."""
@@ -120,6 +121,7 @@ def test_no_words_do_anything_but_parse_or_raise(words: list[str]) -> None:
         slurm.rest_fields(slurm.parse(words).options, now=NOW)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(LONG)), st.integers(1, 30))
 def test_an_abbreviation_means_the_option_or_is_ambiguous(name: str, length: int) -> None:
     """Any beginning of a name is that option, unless it is the beginning of another option too."""

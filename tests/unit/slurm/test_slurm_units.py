@@ -6,7 +6,7 @@ import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.slurm import hostlists, units
@@ -15,6 +15,7 @@ from gateway.slurm.moments import moment
 NUMBER = st.integers(0, 500)
 
 
+@settings(deadline=None)
 @given(st.tuples(NUMBER, NUMBER, NUMBER, NUMBER))
 def test_every_form_of_a_time_limit_is_its_parts_added_up(parts: tuple[int, int, int, int]) -> None:
     """Days, hours, minutes and seconds count the same however they are written, and a started minute is a whole one."""
@@ -33,6 +34,7 @@ def test_every_form_of_a_time_limit_is_its_parts_added_up(parts: tuple[int, int,
         assert units.minutes(text) == ((expected + 59) // 60 or units.UNLIMITED)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12) | st.from_regex(r"[0-9:\-]{0,10}", fullmatch=True))
 def test_a_time_is_read_or_refused(text: str) -> None:
     """No text does anything but give minutes or a ValueError."""
@@ -40,6 +42,7 @@ def test_a_time_is_read_or_refused(text: str) -> None:
         assert units.minutes(text) > 0 or units.minutes(text) == units.UNLIMITED
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.sampled_from(["K", "M", "G", "T", ""]), st.sampled_from(["", "B", "b"]))
 def test_memory_is_rounded_up_to_a_megabyte(amount: int, unit: str, suffix: str) -> None:
     """A unit says how many kilobytes; part of a megabyte counts as one."""
@@ -55,6 +58,7 @@ def test_memory_of_another_form_is_refused(text: str) -> None:
         units.megabytes(text)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(0, 5000), st.integers(1, 50))
 def test_a_node_range_ends_where_its_step_reaches(low: int, more: int, step: int) -> None:
     """``low-high:step`` has the counts of that range."""
@@ -70,6 +74,7 @@ def test_a_node_range_that_ends_before_it_begins_says_so() -> None:
     assert refusal.value.args == (4, 2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers(1, 9)), min_size=1, max_size=5))
 def test_an_array_has_the_indices_of_all_its_parts_once(parts: list[tuple[int, int, int]]) -> None:
     """Parts may overlap; indices come once and ascending."""
@@ -88,6 +93,7 @@ def test_an_array_that_slurmctld_refuses_is_refused(text: str) -> None:
         units.array_spec(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20) | st.from_regex(r"[0-9,:%\[\]\-]{0,15}", fullmatch=True))
 def test_an_array_is_read_or_refused(text: str) -> None:
     """No text does anything but give indices below the limit or a ValueError."""
@@ -139,6 +145,7 @@ def test_a_moment_that_sbatch_refuses_is_refused(text: str) -> None:
         moment(text, NOW)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_a_moment_is_read_or_refused(text: str) -> None:
     """No text does anything but give a time or a ValueError."""
@@ -146,6 +153,7 @@ def test_a_moment_is_read_or_refused(text: str) -> None:
         assert moment(text, NOW).tzinfo is UTC
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[n0-9,\[\]\-]{0,20}", fullmatch=True))
 def test_a_host_list_is_expanded_or_refused(text: str) -> None:
     """No text does anything but give names or a ValueError."""
@@ -153,6 +161,7 @@ def test_a_host_list_is_expanded_or_refused(text: str) -> None:
         assert len(hostlists.expand(text)) == len(set(hostlists.expand(text)))
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(1, 999), min_size=1, max_size=30), st.sampled_from(["n", "small-", "rack1-n"]))
 def test_a_host_list_folds_and_expands_to_the_same_names(numbers: set[int], prefix: str) -> None:
     """Folding loses nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.slurm import states
@@ -67,6 +67,7 @@ def test_no_reason_is_no_sentence() -> None:
     assert states.reason_sentence("None") == states.reason_sentence("") == ""
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_reason_breaks_the_sentence(reason: str) -> None:
     """Braces and percent signs in Slurm's words are just words."""

@@ -244,6 +244,8 @@ def _attempts() -> None:
         sa.Column("ended_at", UtcTime(), nullable=True),
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column("manifest_sha256", sa.String(length=64), nullable=True),
+        sa.Column("stdout", sa.Text(), nullable=False),
+        sa.Column("stderr", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["job"], ["jobs.id"], name="fk_attempts_job"),
         sa.PrimaryKeyConstraint("job", "task", "number", name="pk_attempts"),
     )
