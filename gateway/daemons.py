@@ -35,10 +35,11 @@ class Daemon:
     def pid(self) -> int | None:
         """The live process's pid, or None when there is none."""
         try:
-            pid, started = self.pid_file.read_text().split()
+            number, started = self.pid_file.read_text().split()
+            pid = int(number)
         except (FileNotFoundError, ValueError):
             return None
-        return int(pid) if start_time(int(pid)) == started else None
+        return pid if start_time(pid) == started else None
 
     def alive(self) -> bool:
         """Whether the process that the pid file names is the one that runs."""
@@ -66,7 +67,7 @@ class Daemon:
         started = start_time(pid)
         if started is None:
             raise SetupError(f"{self.name} ended at once", hint=f"read {self.log}: {self.last_words()}")
-        temporary = self.pid_file.with_suffix(".new")
+        temporary = self.pid_file.with_suffix(f".{os.getpid()}")
         temporary.write_text(f"{pid} {started}")
         temporary.replace(self.pid_file)
 

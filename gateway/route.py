@@ -22,7 +22,7 @@ from gateway.accounting.ledger import Ledger
 from gateway.accounting.settle import Receipts, bill, issue
 from gateway.accounting.tariff import Tariff
 from gateway.accounting.units import format_credits
-from gateway.engines.engine import Engine
+from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import Place, Standing, attempts_of, hand_over, standing, submission_of, superseded
 from gateway.errors import InvalidRequest, NotFound, SchedulerRefused
 from gateway.identity.authenticate import NonceStore
@@ -128,6 +128,9 @@ Outcome = Done | Wait
 
 _CAN_BE_CANCELLED = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
 
+_REMEMBERED_FOR = timedelta(seconds=300)
+"""Slurm never forgets an ended job sooner (MinJobAge's default): a younger job that it does not know never ended."""
+
 OUTPUTS_WITHIN = timedelta(minutes=30)
 """How long a node may take to stage out once its job has ended."""
 
@@ -175,7 +178,7 @@ def inputs(job: Job, ports: Ports) -> Outcome:
     return Done(f"{len(wanted)} inputs are in the store" if wanted else "no inputs to stage in")
 
 
-def queue(job: Job, ports: Ports) -> Outcome:
+def queue(job: Job, ports: Ports) -> Done:
     """Slurm has the job; a try whose reply was lost is looked up first, also for a job that was cancelled since."""
     if job.cancel_requested:
         known = ports.engine.find(job.id)
@@ -197,14 +200,12 @@ def queue(job: Job, ports: Ports) -> Outcome:
 
 def follow(job: Job, ports: Ports) -> Outcome:
     """Slurm is done with every task."""
-    assert job.scheduler_id is not None  # noqa: S101 - QUEUED jobs have one
-    try:
-        stands = standing(ports.engine.job(job.scheduler_id))
-    except NotFound:
-        return Done("Slurm does not know it any more", {"state": "NODE_FAIL", "ended_at": ports.now()})
+    if not (tasks := _tasks(job, ports)):
+        return _forgotten(job, ports)
+    stands = standing(tasks)
     if job.cancel_requested and any(task.state in _CAN_BE_CANCELLED for task in stands.tasks):
         # Slurm was away when it was cancelled, or got the job at the same moment.
-        ports.engine.cancel(job.scheduler_id)
+        ports.engine.cancel(stands.tasks[0].array_job_id or stands.tasks[0].id)
     for task in stands.paused:
         ports.engine.begin_now(task.id)
     with ports.works() as work:
@@ -271,6 +272,27 @@ def refuse(job: Job, ports: Ports, error: SchedulerRefused | InvalidRequest) -> 
     with ports.works() as work:
         facts = {"state": "FAILED", "reason": error.detail, "ended_at": ports.now()}
         return work.jobs.move(job, Stage.RAN, ports.now(), f"{who}: {error.detail}", **facts)
+
+
+def _tasks(job: Job, ports: Ports) -> tuple[SchedulerJob, ...]:
+    assert job.scheduler_id is not None  # noqa: S101 - QUEUED jobs have one
+    try:
+        tasks = ports.engine.job(job.scheduler_id)
+    except NotFound:
+        return ()
+    # A slurmctld that died may give the numbers that it had not saved to other jobs.
+    return tuple(task for task in tasks if task.token == job.id)
+
+
+def _forgotten(job: Job, ports: Ports) -> Outcome:
+    """slurmctld died before it had saved the job: one that never ran is given to it again, another is lost."""
+    with ports.reads() as work:
+        ran = any(attempt.started_at for attempt in work.jobs.attempts(job.id))
+    if ran or ports.now() - job.submitted_at > _REMEMBERED_FOR:
+        lost = "Slurm does not know it any more"
+        return Done(lost, {"state": "NODE_FAIL", "reason": lost, "ended_at": ports.now()})
+    again = queue(job, ports)
+    return again if again.stage else Wait("Slurm had lost it and was given it again", again.facts)
 
 
 def _queued(scheduler_id: int) -> Done:

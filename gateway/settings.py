@@ -1,4 +1,4 @@
-"""Every setting of a gateway, typed and described; read from ``burst.toml``, then from ``BURST_*`` variables.
+"""Every setting of a gateway, typed and described; read from ``BURST_SERVER_*`` variables, then from ``burst.toml``.
 
 Invariant: an unknown key is an error, and no secret is a setting (secrets are files below ``secrets/``).
 """

@@ -17,7 +17,8 @@ MAX_SCRIPT_BYTES = 4 * 1024 * 1024
 SHA256 = r"^[0-9a-f]{64}$"
 
 ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
-"""No control characters: databases and logs do not take all of them."""
+NO_NUL = r"^[^\x00]*$"
+"""PostgreSQL stores no NUL, and no path has one."""
 
 MOST_UCR = 10**15
 """A thousand million credits: more is a slip of the finger, and far below what a 64-bit sum can hold."""
@@ -74,8 +75,8 @@ class Identity(View):
 class InputFile(Request):
     """One stage-in source, resolved by the client; ``key`` as answered by the upload call."""
 
-    source: str
-    destination: str = Field(max_length=1024)
+    source: str = Field(max_length=4096, pattern=NO_NUL)
+    destination: str = Field(max_length=1024, pattern=NO_NUL)
     sha256: str = Field(pattern=SHA256)
     size: int = Field(ge=0, le=MOST_BYTES)
 
@@ -97,14 +98,15 @@ class Upload(View):
 class SubmitRequest(Request):
     """A job as sbatch has it: script text, command line, the SBATCH_* environment."""
 
-    script: str = Field(max_length=MAX_SCRIPT_BYTES)
-    script_name: str = Field(default="sbatch", max_length=1024)
+    script: str
+    """At most MAX_SCRIPT_BYTES in UTF-8; a longer one is refused in Slurm's words."""
+    script_name: str = Field(default="sbatch", max_length=1024, pattern=NO_NUL)
     arguments: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     """sbatch and burst options of the command line, as typed: ["-N2", "--time=5"]."""
     environment: dict[str, str] = Field(default_factory=dict)
     """SBATCH_* variables, and the variables that --export names."""
-    submit_directory: str = Field(default="/", max_length=4096)
+    submit_directory: str = Field(default="/", max_length=4096, pattern=NO_NUL)
     inputs: tuple[InputFile, ...] = ()
 
 

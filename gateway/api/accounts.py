@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response, status
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response, status
 
 from gateway import wire
 from gateway.api.signed import TheGateway, TheUser
 
 router = APIRouter(prefix="/api/v1", tags=["accounts"])
+
+Account = Annotated[str, Path(max_length=64, pattern=wire.ONE_LINE)]
 
 
 @router.post("/sessions", status_code=status.HTTP_201_CREATED)
@@ -24,7 +28,7 @@ def log_out(gateway: TheGateway, caller: TheUser) -> Response:
 
 
 @router.get("/whoami")
-def who_am_i(gateway: TheGateway, caller: TheUser) -> wire.Identity:
+def who_am_i(caller: TheUser) -> wire.Identity:
     """Who signed this."""
     return wire.Identity(
         user=caller.user.name,
@@ -42,6 +46,6 @@ def balance(gateway: TheGateway, caller: TheUser) -> list[wire.Balance]:
 
 
 @router.post("/accounts/{account}/credits")
-def credit(gateway: TheGateway, caller: TheUser, account: str, request: wire.CreditRequest) -> wire.Balance:
+def credit(gateway: TheGateway, caller: TheUser, account: Account, request: wire.CreditRequest) -> wire.Balance:
     """Give an account credits."""
     return gateway.money.credit(caller, account, request)

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.api import accounts, jobs, nodes, problems
+from gateway.api.body_limit import BodyLimit
 from gateway.api.signed import TheGateway
 from gateway.identity import issuer
 from gateway.service.gateway import Gateway
@@ -37,7 +38,7 @@ def ready(gateway: TheGateway) -> JSONResponse:
     return JSONResponse(checks, status_code=200 if all(value == "ok" for value in checks.values()) else 503)
 
 
-@public.get("/metrics")
+@public.get("/metrics", response_class=PlainTextResponse)
 def metrics() -> Response:
     """Prometheus metrics of the gateway; no job's or user's name is in them."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -63,7 +64,8 @@ def node_agent(gateway: TheGateway) -> str:
 
 def create_app(gateway: Gateway) -> FastAPI:
     """The app in front of ``gateway``."""
-    app = FastAPI(title="Burst Gateway", version="1", max_body_size=MAX_BODY_BYTES, redirect_slashes=False)
+    app = FastAPI(title="Burst Gateway", version="1", redirect_slashes=False, responses=problems.RESPONSES)
+    app.add_middleware(BodyLimit, most=MAX_BODY_BYTES)
     app.state.gateway = gateway
     problems.install(app)
     for router in (public, accounts.router, jobs.router, nodes.router):

@@ -39,9 +39,9 @@ def submit(
 def jobs(
     gateway: TheGateway,
     caller: TheUser,
-    cursor: str | None = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    state: str | None = None,
+    state: Annotated[str | None, Query(pattern=r"^[A-Z_]{1,32}$")] = None,
 ) -> wire.JobPage:
     """The caller's jobs, newest first; an admin sees everybody's."""
     return gateway.jobs.page(caller, cursor, limit, state)

@@ -5,7 +5,9 @@ Invariant: every BurstError has a status; what is no BurstError says nothing of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -37,19 +39,30 @@ _HINTS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "a job script has at most 4 MB, and inputs are uploaded to the store",
 }
 
+_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "Refused", "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}},
-    "5XX": {"description": "Failed", "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}},
+    "4XX": {"description": "Refused: the request is at fault", "content": _CONTENT},
+    "5XX": {"description": "Failed: the gateway, Slurm or the store is at fault", "content": _CONTENT},
 }
 """What every endpoint may answer besides its own, for the OpenAPI document."""
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of ``app`` as a problem document."""
+    """Answer every error of ``app`` as a problem document, and say so in its OpenAPI document."""
     app.exception_handler(errors.BurstError)(_burst_error)
     app.exception_handler(RequestValidationError)(_validation_error)
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(Exception)(_internal_error)
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        document["components"]["schemas"]["Problem"] = wire.Problem.model_json_schema()
+        return document
+
+    # FastAPI's own way to extend the document.
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def problem_of(error: errors.BurstError) -> wire.Problem:
@@ -78,14 +91,14 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"] if part != "body")
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    if field == "script" and first["type"] == "string_too_long":
-        # slurmctld's own words for a script over max_script_size.
-        detail, hint = "Pathname of a file, directory or other parameter too long", "a job script has at most 4 MB"
-    else:
-        detail, hint = f"{field}: {first['msg']}" if field else str(first["msg"]), "see /docs for the request's form"
     return _respond(
         wire.Problem(
-            title=status.phrase, status=status, detail=detail, code="invalid_request", hint=hint, field=field or None
+            title=status.phrase,
+            status=status,
+            detail=f"{field}: {first['msg']}" if field else str(first["msg"]),
+            code=errors.InvalidRequest.code,
+            hint="see /docs for the request's form",
+            field=field or None,
         )
     )
 
@@ -95,7 +108,8 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:  # no
     status = HTTPStatus(error.status_code)
     code = status.phrase.lower().replace(" ", "_")
     hint = _HINTS.get(status, "see /docs for what can be asked")
-    return _respond(wire.Problem(title=status.phrase, status=status, detail=str(error.detail), code=code, hint=hint))
+    problem = wire.Problem(title=status.phrase, status=status, detail=str(error.detail), code=code, hint=hint)
+    return _respond(problem, error.headers)
 
 
 async def _internal_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
@@ -103,6 +117,7 @@ async def _internal_error(request: Request, error: Exception) -> JSONResponse:  
     return _respond(problem_of(errors.BurstError("The gateway failed.", hint="its log says why; tell its operator")))
 
 
-def _respond(problem: wire.Problem) -> JSONResponse:
-    headers = {"WWW-Authenticate": "Burst"} if problem.status == HTTPStatus.UNAUTHORIZED else None
+def _respond(problem: wire.Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        headers = {"WWW-Authenticate": "Burst"}
     return JSONResponse(problem.model_dump(), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)

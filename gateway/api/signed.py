@@ -15,6 +15,7 @@ from gateway.identity.credentials import JobGrant
 from gateway.provisioning.fleet import ElasticNode
 from gateway.service.gateway import Gateway
 
+
 def gateway_of(request: Request) -> Gateway:
     """The gateway that this app is the door of."""
     gateway: Gateway = request.app.state.gateway

@@ -64,7 +64,7 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     node_runner = NodeRunner(_provisioner(settings, machine, database, ports), ports.engine, settings.spool_dir, ready)
     hands = Hands()
     job_runner = JobRunner(ports, hands)
-    gateway = _gateway(settings, machine, ports, audience, hands, node_runner, job_runner)
+    gateway = _gateway(settings, machine, ports, audience=audience, hands=hands, nodes=node_runner, jobs=job_runner)
     site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake)
     _know_nodes(settings, database)
     return Assembled(gateway, node_runner, job_runner, site, database)
@@ -130,6 +130,7 @@ def _gateway(
     settings: Settings,
     machine: Machine,
     ports: Ports,
+    *,
     audience: str,
     hands: Hands,
     nodes: NodeRunner,
@@ -156,7 +157,11 @@ def _gateway(
         nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
         fleet=FleetService(ports.reads, offers),
         agent=agent_text(),
-        probes={"slurm": ports.engine.version, "store": lambda: ports.store.head("probe")},
+        probes={
+            "database": lambda: _read_something(ports),
+            "slurm": ports.engine.version,
+            "store": lambda: ports.store.head("probe"),
+        },
     )
 
 
@@ -174,6 +179,11 @@ def _offers(settings: Settings, machine: Machine) -> tuple[Offer, ...]:
         )
         for size in machine.provider.sizes()
     )
+
+
+def _read_something(ports: Ports) -> None:
+    with ports.reads() as work:
+        work.fleet.all(())
 
 
 def _know_nodes(settings: Settings, database: Database) -> None:

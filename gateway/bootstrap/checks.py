@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.bootstrap.serve import READY_FILE
-from gateway.daemons import Daemon
+from gateway.bootstrap.serve import READY_FILE, gateway_daemon
 from gateway.engines import distribution
 from gateway.errors import SetupError
 from gateway.provisioning.container_host import ContainerHost
@@ -71,8 +70,7 @@ def _nodes(settings: Settings) -> Check:
 
 
 def _gateway(settings: Settings) -> Check:
-    daemon = Daemon("gateway", settings.run_dir, settings.log_dir / "gateway.log")
     if not settings.run_dir.exists():
         return Check("gateway", ok=True, detail="not set up in this directory yet")
-    runs = daemon.alive() and (settings.run_dir / READY_FILE).exists()
+    runs = gateway_daemon(settings).alive() and (settings.run_dir / READY_FILE).exists()
     return Check("gateway", ok=runs, detail="runs" if runs else "does not run", hint="burst up")

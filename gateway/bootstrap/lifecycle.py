@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from gateway.bootstrap.machine import Machine, Progress
-from gateway.bootstrap.serve import READY_FILE, only_one, password_file
-from gateway.daemons import Daemon
+from gateway.bootstrap.serve import READY_FILE, gateway_daemon, only_one, password_file
 from gateway.errors import InvalidRequest, SetupError
 from gateway.settings import Settings
 
@@ -44,7 +45,7 @@ def make_ready(directory: Path, assignments: Mapping[str, str], progress: Progre
 def down(directory: Path, progress: Progress) -> dict[str, Any]:
     """Stop everything that was started from this directory."""
     settings = Settings.load(directory)
-    daemon = _gateway(settings)
+    daemon = gateway_daemon(settings)
     stopped = ["gateway"] if daemon.alive() else []
     progress("stopping the gateway")
     daemon.stop(grace_s=15)
@@ -63,13 +64,19 @@ def configure(directory: Path, assignments: Mapping[str, str]) -> None:
     if not assignments:
         return
     path = directory / "burst.toml"
-    values = tomllib.loads(path.read_text()) if path.exists() else {}
-    values |= {key: _value(text) for key, text in assignments.items()}
+    known = tomllib.loads(path.read_text()) if path.exists() else {}
+    values = known | {key: _value(text) for key, text in assignments.items()}
+    if values == known:
+        return
     try:
         Settings(**{**values, "directory": directory})
-    except ValueError as error:
-        raise InvalidRequest(f"Not a setting: {error}", hint="docs/configuration.md lists them") from error
-    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InvalidRequest(f"{key}: {first['msg']}", hint="docs/configuration.md lists them", field=key) from error
+    temporary = path.with_suffix(".new")
+    temporary.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in values.items()))
+    temporary.replace(path)
 
 
 def _value(text: str) -> object:
@@ -80,14 +87,22 @@ def _value(text: str) -> object:
         return text
 
 
+def _toml(value: object) -> str:
+    """A value as TOML has it: JSON, but for tables."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _start(settings: Settings, progress: Progress) -> None:
-    daemon = _gateway(settings)
+    daemon = gateway_daemon(settings)
     ready = settings.run_dir / READY_FILE
-    if daemon.alive() and ready.exists():
+    if (pid := daemon.pid()) is not None and _is_ready(ready, pid):
         progress("the gateway runs already")
         return
     progress("starting the gateway")
-    ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "gateway.bootstrap", "serve", "--dir", str(settings.directory)]
     pid = daemon.start(command, env=os.environ)
     deadline = time.monotonic() + READY_WITHIN_S
@@ -104,10 +119,6 @@ def _is_ready(file: Path, pid: int) -> bool:
         return bool(json.loads(file.read_text())["pid"] == pid)
     except (FileNotFoundError, ValueError):
         return False
-
-
-def _gateway(settings: Settings) -> Daemon:
-    return Daemon("gateway", settings.run_dir, settings.log_dir / "gateway.log")
 
 
 def _facts(settings: Settings) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gateway.bootstrap.secret_file import kept
+from gateway.daemons import Daemon
 from gateway.engines import distribution, ports
 from gateway.engines.distribution import Distribution
 from gateway.engines.embedded import EmbeddedSlurm, Site
@@ -128,11 +130,7 @@ class Machine:
     @cached_property
     def secret(self) -> bytes:
         """The key that join tokens are derived from, so that a repeated launch invites the same machine."""
-        path = self.settings.secrets_dir / "site.key"
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_bytes(secrets.token_bytes(32))
-        return path.read_bytes()
+        return kept(self.settings.secrets_dir / "site.key", lambda: secrets.token_bytes(32))
 
     def start(self, progress: Progress) -> None:
         """Bring up Slurm and the store, or adopt them."""
@@ -148,10 +146,14 @@ class Machine:
     def stop(self) -> list[str]:
         """End nodes, Slurm, store and network; the names of what ran."""
         nodes = [machine.node for machine in self.provider.machines(self.settings.name)]
+        daemons = [daemon.stem for daemon in self.settings.run_dir.glob("*.pid") if self._runs(daemon.stem)]
         self.cloud.teardown()
         self.slurm.stop()
         self.store.stop()
-        return [*nodes, "Slurm", "object store"]
+        return [*sorted(nodes), *sorted(daemons)]
+
+    def _runs(self, name: str) -> bool:
+        return Daemon(name, self.settings.run_dir, self.settings.log_dir / f"{name}.log").alive()
 
     def _process_wrapper(self) -> Path:
         """slurmd's Prolog and Epilog of process nodes: the agent, told which node's folder is its own."""

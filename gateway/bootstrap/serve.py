@@ -24,6 +24,8 @@ import uvicorn
 from gateway.api.app import create_app
 from gateway.bootstrap.assemble import Assembled, assemble
 from gateway.bootstrap.machine import Machine
+from gateway.bootstrap.secret_file import kept
+from gateway.daemons import Daemon
 from gateway.errors import BurstError, SetupError
 from gateway.identity.passwords import make_password
 from gateway.identity.users import Role
@@ -42,6 +44,8 @@ _TICK_S = 0.05
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. Raises SetupError."""
     with only_one(settings.run_dir):
+        # Who started this with `up` has recorded it; in the foreground nobody has.
+        gateway_daemon(settings).adopt(os.getpid())
         machine = Machine.existing(settings) or Machine.prepare(settings, log.info)
         machine.start(log.info)
         parts = assemble(settings, machine)
@@ -70,6 +74,11 @@ def _locked(lock: TextIO) -> bool:
     return True
 
 
+def gateway_daemon(settings: Settings) -> Daemon:
+    """The gateway's own process."""
+    return Daemon("gateway", settings.run_dir, settings.log_dir / "gateway.log")
+
+
 def password_file(settings: Settings, user: str) -> Path:
     """Where a first user's password is kept until it is changed."""
     return settings.secrets_dir / f"{user}.password"
@@ -77,11 +86,8 @@ def password_file(settings: Settings, user: str) -> Path:
 
 def _first_users(settings: Settings, parts: Assembled) -> None:
     for name, role, credit in (("admin", Role.ADMIN, 0), ("demo", Role.USER, int(settings.demo_credits * CREDIT))):
-        file = password_file(settings, name)
-        if not file.exists():
-            file.touch(mode=0o600)
-            file.write_text(make_password())
-        parts.gateway.people.add_user(name, role, file.read_text(), credit)
+        password = kept(password_file(settings, name), lambda: make_password().encode()).decode()
+        parts.gateway.people.add_user(name, role, password, credit)
 
 
 @contextmanager
@@ -101,9 +107,11 @@ def _running(parts: Assembled, machine: Machine) -> Iterator[None]:
     finally:
         ended.set()
         parts.site.shutdown()
-        parts.site.server_close()
         parts.jobs.stop()
         parts.nodes.stop()
+        for thread in threads:
+            thread.join()
+        parts.site.server_close()
         parts.database.close()
 
 
@@ -113,7 +121,7 @@ def _heal(machine: Machine, ended: threading.Event) -> None:
             if died := machine.heal():
                 log.warning("restarted", daemons=died)
         except BurstError as error:
-            log.error("not healed", error=error.detail)
+            log.warning("not healed", error=error.detail)
         except Exception:
             log.exception("not healed")
 

@@ -21,6 +21,12 @@ from gateway.errors import SetupError
 _TICK_S = 0.03
 _PATIENCE_S = 60.0
 _NOBODY = 65534
+_NO_DNS = {"RES_OPTIONS": "attempts:0"}
+"""For resolv.conf(5)'s resolver: answer from /etc/hosts or not at all.
+
+slurmctld looks up the name of each caller's address before it accepts the next caller, so a name server that is slow, or
+not there, would hold up all of Slurm for seconds. Every address in our configuration is a number.
+"""
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class SlurmDaemons:
     def _environment(self) -> dict[str, str]:
         """Only what Slurm needs: the gateway's own may hold secrets, and slurmctld's programs inherit it."""
         kept = {name: os.environ[name] for name in ("TZ", "LANG") if name in os.environ}
-        return kept | dict(self.environment)
+        return kept | _NO_DNS | dict(self.environment)
 
 
 def _revived(daemon: Daemon, begin: Callable[[], None], ready: Callable[[], bool]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.errors import BurstError
 from gateway.service.fleet import FleetService
 from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
@@ -35,6 +34,6 @@ class Gateway:
 def _probe(probe: Callable[[], object]) -> str:
     try:
         probe()
-    except BurstError as error:
-        return error.detail
+    except Exception as error:  # noqa: BLE001 - whatever its adapter raises, it is not ready
+        return getattr(error, "detail", type(error).__name__)
     return "ok"

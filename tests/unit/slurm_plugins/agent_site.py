@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -257,3 +258,14 @@ def _handler(site: AgentSite) -> type[BaseHTTPRequestHandler]:
             return
 
     return Handler
+
+
+def until(true, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        threading.Event().wait(0.02)
+
+
+def named(site, name: str) -> list[dict]:
+    return [said for path, said in site.requests if path == name]
