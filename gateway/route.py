@@ -200,12 +200,13 @@ def queue(job: Job, ports: Ports) -> Done:
 
 def follow(job: Job, ports: Ports) -> Outcome:
     """Slurm is done with every task."""
-    if not (tasks := _tasks(job, ports)):
+    assert job.scheduler_id is not None  # noqa: S101 - QUEUED jobs have one
+    if not (tasks := _tasks(job.id, job.scheduler_id, ports)):
         return _forgotten(job, ports)
     stands = standing(tasks)
     if job.cancel_requested and any(task.state in _CAN_BE_CANCELLED for task in stands.tasks):
         # Slurm was away when it was cancelled, or got the job at the same moment.
-        ports.engine.cancel(stands.tasks[0].array_job_id or stands.tasks[0].id)
+        ports.engine.cancel(job.scheduler_id)
     for task in stands.paused:
         ports.engine.begin_now(task.id)
     with ports.works() as work:
@@ -274,14 +275,13 @@ def refuse(job: Job, ports: Ports, error: SchedulerRefused | InvalidRequest) -> 
         return work.jobs.move(job, Stage.RAN, ports.now(), f"{who}: {error.detail}", **facts)
 
 
-def _tasks(job: Job, ports: Ports) -> tuple[SchedulerJob, ...]:
-    assert job.scheduler_id is not None  # noqa: S101 - QUEUED jobs have one
+def _tasks(token: str, scheduler_id: int, ports: Ports) -> tuple[SchedulerJob, ...]:
     try:
-        tasks = ports.engine.job(job.scheduler_id)
+        tasks = ports.engine.job(scheduler_id)
     except NotFound:
         return ()
     # A slurmctld that died may give the numbers that it had not saved to other jobs.
-    return tuple(task for task in tasks if task.token == job.id)
+    return tuple(task for task in tasks if task.token == token)
 
 
 def _forgotten(job: Job, ports: Ports) -> Outcome:

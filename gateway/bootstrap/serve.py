@@ -38,12 +38,14 @@ log = structlog.get_logger(__name__)
 HEAL_EVERY_S = 1.0
 FORGET_EVERY_S = 600.0
 READY_FILE = "ready.json"
+_LAST_THREAD_S = 5.0
 _TICK_S = 0.05
 
 
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. Raises SetupError."""
-    with only_one(settings.run_dir):
+    # A gateway that was killed a moment ago keeps the lock until its last thread is gone.
+    with only_one(settings.run_dir, within_s=_LAST_THREAD_S):
         # Who started this with `up` has recorded it; in the foreground nobody has.
         gateway_daemon(settings).adopt(os.getpid())
         machine = Machine.existing(settings) or Machine.prepare(settings, log.info)
