@@ -75,7 +75,7 @@ class OptionError(InvalidRequest):
     def __init__(
         self, detail: str, *, option: str | None = None, exit_code: int = 255, hint: str | None = None
     ) -> None:
-        super().__init__(detail, hint=hint, field=option)
+        super().__init__(detail, hint=hint or "man sbatch has its form", field=option)
         self.exit_code = exit_code
 
 

@@ -193,8 +193,7 @@ def queue(job: Job, ports: Ports) -> Done:
         "TMPDIR": f"{home}/tmp",  # noqa: S108 - the job's own
     }
     submission = submission_of(job, ports.place, {**ports.environment, **own})
-    first_try = ports.now() - job.submitted_at < timedelta(seconds=1)
-    scheduler_id = hand_over(ports.engine, submission, retry=not first_try)
+    scheduler_id = hand_over(ports.engine, submission, retry=not ports.first_try)
     return _queued(scheduler_id)
 
 

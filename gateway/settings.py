@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -98,14 +99,14 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What is given in code wins over the environment, which wins over the file."""
         given = init_settings() if isinstance(init_settings, InitSettingsSource) else {}
         file = Path(given["directory"]) / "burst.toml" if "directory" in given else None
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls, file)
 
     @property
     def cache_dir(self) -> Path:
@@ -152,3 +153,16 @@ class Settings(BaseSettings):
     def spool_dir(self) -> Path:
         """Requests of slurmctld's programs that the gateway has yet to take."""
         return self.directory / "spool"
+
+
+class _Environment(EnvSettingsSource):
+    """The ``BURST_SERVER_*`` variables, those that are no setting included, so that they are refused."""
+
+    def __call__(self) -> dict[str, Any]:
+        prefix = self.env_prefix.lower()
+        ours = {name.lower().removeprefix(prefix): text for name, text in os.environ.items() if self._ours(name)}
+        unknown = {name: text for name, text in ours.items() if name not in Settings.model_fields}
+        return {**unknown, **super().__call__()}
+
+    def _ours(self, name: str) -> bool:
+        return name.lower().startswith(self.env_prefix.lower())

@@ -19,7 +19,6 @@ from gateway.errors import (
 )
 
 _NEXT_STEPS: tuple[tuple[type[BurstError], str], ...] = (
-    (OptionError, "man sbatch has its form"),
     (ScriptError, "mend the script"),
     (NotFound, "burst jobs lists your jobs"),
     (NotAllowed, "burst whoami says who you are"),

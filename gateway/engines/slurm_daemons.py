@@ -24,8 +24,8 @@ _NOBODY = 65534
 _NO_DNS = {"RES_OPTIONS": "attempts:0"}
 """For resolv.conf(5)'s resolver: answer from /etc/hosts or not at all.
 
-slurmctld looks up the name of each caller's address before it accepts the next caller, so a name server that is slow, or
-not there, would hold up all of Slurm for seconds. Every address in our configuration is a number.
+slurmctld looks up the name of each caller's address before it accepts the next caller, so a name server that is slow
+or not there would hold up all of Slurm for seconds. Every address in our configuration is a number.
 """
 
 

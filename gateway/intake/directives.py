@@ -109,6 +109,4 @@ def _refuse_foreign(text: str) -> None:
 
 
 def _located(error: OptionError, word: tokens.Word) -> ScriptError:
-    return ScriptError(
-        error.detail, line=word.line, column=word.column, exit_code=error.exit_code, hint=error.hint or "see sbatch(1)"
-    )
+    return ScriptError(error.detail, line=word.line, column=word.column, exit_code=error.exit_code, hint=error.hint)

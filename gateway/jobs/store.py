@@ -23,6 +23,18 @@ class Part:
     errors: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class OpenJob:
+    """What must be known of each of many jobs to see whether it can go on: neither its script nor its history."""
+
+    id: str
+    scheduler_id: int | None
+    stage: Stage
+    submitted_at: datetime
+    cancel_requested: bool
+    array_tasks: int
+
+
 class JobStore(Protocol):
     """The stored jobs."""
 
@@ -35,7 +47,7 @@ class JobStore(Protocol):
     def by_scheduler_id(self, scheduler_id: int) -> Job:
         """A job by the id that Slurm gave it. Raises NotFound."""
 
-    def at(self, stages: Collection[Stage]) -> tuple[Job, ...]:
+    def at(self, stages: Collection[Stage]) -> tuple[OpenJob, ...]:
         """Every job at one of ``stages``, oldest first."""
 
     def page(self, user: str | None, before: str | None, limit: int, state: str | None) -> tuple[Job, ...]:

@@ -9,13 +9,16 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from gateway.jobs.job import Job
+from gateway.jobs.store import OpenJob
 
 EVERY_S = 5.0
 """A job is looked at this often though its state is the same: its reason may be another."""
 
 ARRAY_EVERY_S = 1.0
 """The cheap call has one state for all tasks of an array, so arrays are looked at this often."""
+
+MANY = 50
+"""Of more jobs than this each is looked at less often, so that looking costs the same however long the queue is."""
 
 States = Mapping[int, frozenset[str]]
 
@@ -32,10 +35,11 @@ class Watch:
     def __init__(self) -> None:
         self._looks: dict[str, _Look] = {}
 
-    def due(self, jobs: Collection[Job], states: States) -> list[Job]:
+    def due(self, jobs: Collection[OpenJob], states: States) -> list[OpenJob]:
         """The jobs to look at now, which count as looked at; what is no longer among ``jobs`` is forgotten."""
         now = time.monotonic()
-        found = [job for job in jobs if self._due(job, _of(job, states), now)]
+        slower = max(1.0, len(jobs) / MANY)
+        found = [job for job in jobs if self._due(job, _of(job, states), now, slower)]
         looked = {job.id: _Look(_of(job, states), now) for job in found}
         self._looks = {job.id: look for job in jobs if (look := looked.get(job.id) or self._looks.get(job.id))}
         return found
@@ -44,14 +48,14 @@ class Watch:
         """Look again: the last look came to nothing."""
         self._looks.pop(job_id, None)
 
-    def _due(self, job: Job, states: frozenset[str] | None, now: float) -> bool:
+    def _due(self, job: OpenJob, states: frozenset[str] | None, now: float, slower: float) -> bool:
         look = self._looks.get(job.id)
         if look is None or look.states != states or job.cancel_requested:
             return True
         if states is not None and "CONFIGURING" in states:
             return True  # its nodes are being made: Slurm says nothing of how far they are
-        return now - look.at >= (ARRAY_EVERY_S if job.request.resources.array_tasks > 1 else EVERY_S)
+        return now - look.at >= slower * (ARRAY_EVERY_S if job.array_tasks > 1 else EVERY_S)
 
 
-def _of(job: Job, states: States) -> frozenset[str] | None:
+def _of(job: OpenJob, states: States) -> frozenset[str] | None:
     return None if job.scheduler_id is None else states.get(job.scheduler_id)

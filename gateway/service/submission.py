@@ -100,25 +100,28 @@ class SubmissionService:
             if key is not None and (known := self._known(caller, key)) is not None:
                 return self._again(known)
             raise
-        return self._hand_over(job)
+        return self._hand_over(job, replace(self.ports, first_try=True))
 
     def _again(self, job: Job) -> Job:
         """What the first request was answered or, if it came to no answer, its work taken up where it ended."""
-        if job.scheduler_id is not None or job.cancel_requested:
+        if job.scheduler_id is not None:
             return job
-        if job.stage not in _BEFORE_SLURM:
-            raise SchedulerRefused(job.reason)
         if not self.hands.take(job.id):
             raise SchedulerUnavailable("The job is being handed to Slurm already.", hint="ask again in a moment")
         try:
-            return self._hand_over(job)
+            with self.ports.reads() as work:
+                job = work.jobs.get(job.id)  # nobody moves it any more
+            job = self._hand_over(job, self.ports)
         finally:
             self.hands.give_back(job.id)
+        if job.scheduler_id is None and not job.cancel_requested:
+            raise SchedulerRefused(job.reason)
+        return job
 
-    def _hand_over(self, job: Job) -> Job:
+    def _hand_over(self, job: Job, ports: Ports) -> Job:
         try:
             while job.stage in _BEFORE_SLURM:
-                job = step(job, self.ports)
+                job = step(job, ports)
         except (SchedulerRefused, InvalidRequest) as error:
             refuse(job, self.ports, error)
             raise

@@ -15,11 +15,16 @@ from sqlalchemy import Connection, RowMapping, Select, select, update
 from gateway.errors import Conflict, NotFound
 from gateway.jobs.job import Attempt, BurstOptions, Event, Job, JobRequest, Resources, StageIn
 from gateway.jobs.stages import Stage, may_move
-from gateway.jobs.store import Part
+from gateway.jobs.store import OpenJob, Part
 from gateway.storage.tables import attempts, job_events, jobs, manifest_parts
 
 _JOB_FIELDS = tuple(field.name for field in fields(Job) if field.name not in {"request", "user"})
 _ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt))
+
+_OPEN = (
+    *(jobs.c[field.name] for field in fields(OpenJob) if field.name != "array_tasks"),
+    jobs.c.request["resources"]["array_tasks"].as_integer().label("array_tasks"),
+)
 
 
 class SqlJobs:
@@ -42,10 +47,11 @@ class SqlJobs:
         """See ``JobStore.by_scheduler_id``."""
         return self._one(select(jobs).where(jobs.c.scheduler_id == scheduler_id), str(scheduler_id))
 
-    def at(self, stages: Collection[Stage]) -> tuple[Job, ...]:
+    def at(self, stages: Collection[Stage]) -> tuple[OpenJob, ...]:
         """See ``JobStore.at``."""
-        query = select(jobs).where(jobs.c.stage.in_(list(stages))).order_by(jobs.c.submitted_at)
-        return tuple(_job(row) for row in self._connection.execute(query).mappings())
+        query = select(*_OPEN).where(jobs.c.stage.in_(list(stages))).order_by(jobs.c.submitted_at)
+        rows = self._connection.execute(query).mappings()
+        return tuple(OpenJob(**{**row, "stage": Stage(row["stage"])}) for row in rows)
 
     def page(self, user: str | None, before: str | None, limit: int, state: str | None) -> tuple[Job, ...]:
         """See ``JobStore.page``."""

@@ -179,7 +179,8 @@ def test_a_key_that_is_no_ed25519_key_is_refused(door, key):
 @pytest.mark.parametrize("token", ["", "guess", "x" * 43])
 def test_a_machine_without_the_token_does_not_join(door, token):
     """Nobody gets a node's keys for its name alone."""
-    answer = door.http.post(f"{API}/nodes/join", json={"node": "small-1", "token": token, "inventory": {"nonce": "n"}})
+    body = {"node": "small-1", "token": token, "inventory": {"nonce": "n"}}
+    answer = door.http.post(f"{API}/nodes/join", json=body)
 
     assert answer.status_code == 401
     assert "secret" not in answer.json()
