@@ -82,13 +82,13 @@ class Daemon:
         self.pid_file.unlink(missing_ok=True)
 
     def collect(self, *, within_s: float = 1.0) -> None:
-        """Leave no zombie of it: wait for its end, which somebody else brought about, if this process started it."""
+        """Leave no zombie of it: wait for its end, which somebody else brings about, if this process started it."""
         try:
             pid = int(self.pid_file.read_text().split()[0])
         except (FileNotFoundError, ValueError, IndexError):
             return
         deadline = time.monotonic() + within_s
-        while self.pid() is None and _is_child(pid) and time.monotonic() < deadline:
+        while _is_child(pid) and time.monotonic() < deadline:
             reap(pid)
             time.sleep(_TICK_S)
 
@@ -103,8 +103,8 @@ class Daemon:
     def _gone(self, pid: int, within_s: float) -> bool:
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            reap(pid)
             if self.pid() is None:
+                reap(pid)
                 return True
             time.sleep(_TICK_S)
         return False

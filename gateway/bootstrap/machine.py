@@ -52,7 +52,7 @@ class Machine:
             cloud = pool.submit(LocalCloud.open, settings, progress)
             found = pool.submit(distribution.find, settings.slurm, settings.cache_dir, settings.image_suite, progress)
             machine = cls(settings, cloud.result(), found.result())
-        _record(settings).write_text(json.dumps({"form": machine.cloud.form, "slurm": machine.distribution.facts()}))
+        _record(settings).write_text(json.dumps(machine.facts()))
         return machine
 
     @classmethod
@@ -62,7 +62,11 @@ class Machine:
             record = json.loads(_record(settings).read_text())
         except FileNotFoundError:
             return None
-        return cls(settings, LocalCloud.reopen(settings, record["form"]), Distribution.of_facts(record["slurm"]))
+        return cls(settings, LocalCloud.reopen(settings, record["form"], record["reason"]), Distribution.of_facts(record["slurm"]))
+
+    def facts(self) -> dict[str, object]:
+        """What ``existing`` makes it from again."""
+        return {"form": self.cloud.form, "reason": self.cloud.reason, "slurm": self.distribution.facts()}
 
     @property
     def isolated(self) -> bool:

@@ -116,7 +116,7 @@ def _gateway(directory: Path, form: str, narrator: Narrator, *, keep: bool) -> I
 def _show(facts: dict[str, Any], directory: Path, narrator: Narrator) -> Result:
     slurm, nodes = facts["slurm"], facts["nodes"]
     narrator.say(f"gateway {facts['url']}, Slurm {slurm['version']} ({slurm['origin']}), store {facts['store']['url']}")
-    narrator.say(f"nodes are of the form {nodes['form']}: {nodes['reason']}")
+    narrator.say(nodes["reason"])
     showcase = choose(nodes["form"])
     with _login(facts, narrator) as gateway:
         narrator.say(f"the job: {showcase.about} (examples/{showcase.folder})")

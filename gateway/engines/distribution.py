@@ -134,11 +134,14 @@ def _plugin_dir(path: tuple[Path, ...]) -> Path | None:
 def _private(cache_dir: Path, suite: str, progress: Progress) -> Distribution:
     """Debian's Slurm of ``suite`` from the cache, fetched first if it is not there or does not run."""
     home = cache_dir / f"slurm-{suite}"
-    with _only_one(cache_dir, home.name):
-        private = _unpacked(home)
-        if private is None:
-            _fetch(home, suite, progress)
+    # Looked at before anything is locked: the cache may be another user's, and then it can only be read.
+    private = _unpacked(home)
+    if private is None:
+        with _only_one(cache_dir, home.name):
             private = _unpacked(home)
+            if private is None:
+                _fetch(home, suite, progress)
+                private = _unpacked(home)
     if private is None:
         raise SetupError(
             f"Debian's Slurm of {suite}, unpacked in {home}, does not run on this machine", hint=_INSTALL_HINT

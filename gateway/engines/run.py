@@ -144,7 +144,8 @@ def _exit_code(task: SchedulerJob) -> int | None:
 
 
 def _only_configuring(tasks: Iterable[SchedulerJob]) -> bool:
-    return all("CONFIGURING" in task.states for task in tasks if task.state == "RUNNING")
+    running = [task for task in tasks if task.state in {"RUNNING", "SUSPENDED"}]
+    return all("CONFIGURING" in task.states for task in running)
 
 
 def _overall(states: set[str]) -> str:

@@ -41,12 +41,15 @@ mv machine.pid.own machine.pid
 test -e node.json -a ! -e ending
 mount -t overlay overlay -o lowerdir=image,upperdir=upper,workdir=work root
 grep -qx '[0-9a-f]\\{32\\}' /etc/machine-id || mount --bind ../.machine-id /etc/machine-id
+mkdir -p /run/systemd/nspawn
+mount -t tmpfs tmpfs /run/systemd/nspawn
 exec "$@"
 """
 """Runs in the machine's folder, in a mount namespace of its own; relative names need no quoting in mount options.
 
 Once it is in the groups it is killed with them; if its machine's end began before that, it sees so and goes no further.
 systemd-nspawn derives hardware addresses from machine-id(5); a computer that was never booted has an empty one.
+What it notes in /run, and cannot take back when it is killed, goes with the namespace.
 """
 
 _TRY = """\
@@ -55,6 +58,7 @@ mkdir lower upper work root
 mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work root
 """
 _NODE_HOSTS = "/var/lib/burst-cloud"
+_NSPAWN_NOTES = Path("/run/systemd/nspawn")
 
 
 @dataclass(frozen=True)
@@ -142,8 +146,11 @@ class ContainerHost:
         draft.replace(draft.with_suffix(""))
 
     def teardown(self) -> None:
-        """Remove the bridge."""
+        """Remove the bridge, and the folder of systemd-nspawn's notes where no systemd of this host has made it."""
         self.network.down()
+        for folder in (_NSPAWN_NOTES, _NSPAWN_NOTES.parent):
+            with suppress(OSError):
+                folder.rmdir()
 
     def require(self) -> None:
         """Try what containers need. Raises SetupError."""

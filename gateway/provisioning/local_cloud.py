@@ -33,9 +33,9 @@ class LocalCloud:
         return cls(settings=settings, host=host, reason=reason)
 
     @classmethod
-    def reopen(cls, settings: Settings, form: str) -> LocalCloud:
+    def reopen(cls, settings: Settings, form: str, reason: str) -> LocalCloud:
         """The cloud that `open` once made with this form, as it is: nothing is tried, built or brought up."""
-        return cls(settings=settings, host=_host(settings, form), reason=f"nodes are {form} nodes, as before")
+        return cls(settings=settings, host=_host(settings, form), reason=reason)
 
     @property
     def form(self) -> str:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, NotFound
 from gateway.provisioning.fleet import ElasticNode, Fleet
-from gateway.provisioning.lifecycle import NodeState
+from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
 from gateway.provisioning.reconcile import Act, Seen, SlurmStates, Source, Verdict, decide, orphans
 
@@ -53,14 +53,19 @@ class Provisioner:
     now: Callable[[], datetime]
 
     def want(self, names: Iterable[str]) -> tuple[str, ...]:
-        """ResumeProgram: note that Slurm wants these nodes; unknown names are left out and returned."""
+        """ResumeProgram: note that Slurm wants these nodes; unknown names are left out and returned.
+
+        A node that is on its way or in use has been asked for already: the request is a replay and changes nothing.
+        """
         unknown = []
         with self.fleet() as fleet:
             for name in names:
                 try:
-                    fleet.note(fleet.get(name), wanted=True)
+                    node = fleet.get(name)
                 except NotFound:
                     unknown.append(name)
+                else:
+                    fleet.note(node, wanted=node.state not in _LAUNCHED | USABLE | {NodeState.INTENT})
         return tuple(unknown)
 
     def release(self, names: Iterable[str], reason: str) -> None:
@@ -142,11 +147,18 @@ class Provisioner:
             fleet.move(node, blocked, self.now(), error.detail, reason=error.detail)
 
     def _fail(self, node: ElasticNode, reason: str) -> None:
-        console = self.provider.console(node.machine_id) if node.machine_id else ""
-        with self.fleet() as fleet:
-            state = NodeState.TERMINATING if node.state in {NodeState.IDLE, NodeState.BUSY} else NodeState.FAILED_BOOT
-            fleet.move(node, state, self.now(), "\n".join(filter(None, (reason, console[-2000:]))), reason=reason)
+        # Slurm first: while it cannot be told, the node stays as it is and this is tried again.
         self.slurm.failed(node.name, reason)
+        state = NodeState.TERMINATING if node.state in USABLE else NodeState.FAILED_BOOT
+        text = "\n".join(filter(None, (reason, self._console(node))))
+        with self.fleet() as fleet:
+            fleet.move(node, state, self.now(), text, reason=reason)
+
+    def _console(self, node: ElasticNode) -> str:
+        try:
+            return self.provider.console(node.machine_id)[-_CONSOLE_MOST:] if node.machine_id else ""
+        except CloudError:
+            return ""
 
     def _destroy(self, node: ElasticNode, machine: Seen, reason: str) -> None:
         if node.state not in {NodeState.TERMINATING, NodeState.STUCK_TERMINATING}:
@@ -158,13 +170,16 @@ class Provisioner:
             self.provider.destroy(machine_id)
 
     def _let_go(self, fleet: Fleet, node: ElasticNode, reason: str) -> None:
-        if node.state in {NodeState.IDLE, NodeState.BUSY}:
+        if node.state in USABLE:
             fleet.move(node, NodeState.DRAINING, self.now(), reason, reason=reason)
         elif node.state is NodeState.INTENT:
             fleet.move(node, NodeState.OFF, self.now(), reason, reason=reason)
         elif node.state in _LAUNCHED:
             fleet.move(node, NodeState.TERMINATING, self.now(), reason, reason=reason)
 
+
+_CONSOLE_MOST = 2000
+"""Characters of a failed machine's console that are kept."""
 
 _OF_A_MACHINE = ("machine_id", "address", "join_token_hash", "secret", "lease_until", "job")
 

@@ -17,9 +17,10 @@ from datetime import timedelta
 import structlog
 
 from gateway.errors import BurstError, Conflict, InvalidRequest, SchedulerRefused
-from gateway.jobs.store import OpenJob
 from gateway.jobs.stages import ROUTE_ORDER, Stage
+from gateway.jobs.store import OpenJob
 from gateway.route import ROUTE, Hands, Ports, refuse, step
+from gateway.runner.ghosts import Ghosts
 from gateway.runner.watch import States, Watch
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ class JobRunner:
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="job")
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._watch = Watch()
+        self._ghosts = Ghosts(self.ports)
         self._first = True
 
     def start(self) -> None:
@@ -114,6 +116,7 @@ class JobRunner:
         while not self._stop.is_set():
             begun = time.monotonic()
             busy = self._try("look at the jobs", self.tick)
+            self._try("look for ghosts", self._ghosts.tick)
             # However many jobs there are and however often they wake it, looking takes no more than half of the time.
             self._stop.wait(time.monotonic() - begun)
             self._wake.wait(_BUSY_TICK_S if busy else _QUIET_TICK_S)

@@ -6,13 +6,14 @@ losing it loses nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gateway.slurm.hostlists import expand
 
@@ -38,9 +39,11 @@ def spooled(folder: Path) -> Iterator[SpooledRequest]:
     for path in sorted(folder.glob("*.json")):
         try:
             document = json.loads(path.read_text())
-            yield SpooledRequest(document["program"], tuple(expand(document["nodes"])), path)
+            request = SpooledRequest(document["program"], expand(document["nodes"]), path)
         except (ValueError, KeyError, TypeError):
             path.rename(path.with_suffix(".unreadable"))
+        else:
+            yield request
 
 
 class NodesReady:
@@ -66,8 +69,8 @@ class NodesReady:
 class SiteServer(socketserver.ThreadingUnixStreamServer):
     """Answers on the socket: one JSON line in, for a wait one JSON line out.
 
-    The socket's folder is closed to other users; that is what proves the caller (unix(7), "Pathname socket
-    ownership and permissions").
+    Only the socket's owner may connect to it; that is what proves the caller (unix(7), "Pathname socket ownership
+    and permissions").
     """
 
     daemon_threads = True
@@ -77,8 +80,11 @@ class SiteServer(socketserver.ThreadingUnixStreamServer):
         path.unlink(missing_ok=True)
         self.ready = ready
         self.wake = wake
-        super().__init__(str(path), _Line)
-        path.chmod(0o600)
+        before = os.umask(0o177)  # from its first moment on it is closed to others
+        try:
+            super().__init__(str(path), _Line)
+        finally:
+            os.umask(before)
 
 
 class _Line(socketserver.StreamRequestHandler):
@@ -86,21 +92,22 @@ class _Line(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         try:
-            request = json.loads(self.rfile.readline(65536) or b"{}")
-        except ValueError:
+            request = json.loads(self.rfile.readline(65536))
+            program, nodes = request["program"], frozenset(expand(request.get("nodes", "")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return
         self.server.wake()
-        if isinstance(request, dict) and request.get("program") == "wait":
-            self._wait(request)
+        if program == "wait":
+            self._wait(nodes)
 
-    def _wait(self, request: dict[str, Any]) -> None:
-        nodes = frozenset(expand(str(request.get("nodes", ""))))
+    def _wait(self, nodes: frozenset[str]) -> None:
         self.connection.setblocking(False)
         while not self.server.ready.wait(nodes, WAIT_SLICE_S):
             if self._hung_up():
                 return
         self.connection.setblocking(True)
-        self.wfile.write(b'{"ready": true}\n')
+        with contextlib.suppress(OSError):  # it went away at the last moment
+            self.wfile.write(b'{"ready": true}\n')
 
     def _hung_up(self) -> bool:
         try:

@@ -120,12 +120,15 @@ def test_a_daemon_dies_while_a_job_runs(gateway: Site, daemon: str) -> None:
 
 
 def test_slurmctld_dies_before_it_saved_a_job(gateway: Site) -> None:
-    """A job that it forgot, and that never ran, is given to it again by the gateway, and runs once."""
+    """A job that it forgot is given to it again by the gateway, one whose end it forgot is ended: each ran once."""
+    ended = gateway.finish(gateway.submit(NOTE))
     job = gateway.submit(NOTE)
 
     kill(gateway, "slurmctld")
 
     ran_once(gateway, gateway.finish(job))
+    ran_once(gateway, ended)
+    no_node_is_left(gateway)
 
 
 def test_a_supervisor_dies_while_its_container_runs(gateway: Site) -> None:

@@ -165,7 +165,9 @@ def test_a_wrong_password_is_refused_without_telling_which_was_wrong(door, who):
     assert answer.json()["detail"].replace(who[0], "") == _refusal(door, key)
 
 
-@pytest.mark.parametrize("key", [{}, {"kty": "OKP"}, {"kty": "RSA", "n": "x", "e": "AQAB"}, {"kty": "oct", "k": "AAAA"}])
+@pytest.mark.parametrize(
+    "key", [{}, {"kty": "OKP"}, {"kty": "RSA", "n": "x", "e": "AQAB"}, {"kty": "oct", "k": "AAAA"}]
+)
 def test_a_key_that_is_no_ed25519_key_is_refused(door, key):
     """A login with the right password and a useless key makes no session."""
     password = (door.settings.secrets_dir / "demo.password").read_text()
