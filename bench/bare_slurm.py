@@ -37,7 +37,7 @@ _WITHIN_S = 120.0
 
 def measure(distribution: Distribution, count: int) -> list[float]:
     """Seconds from submission through slurmrestd to a job's first line, each on a node that did not run."""
-    with tempfile.TemporaryDirectory(prefix="burst-bench-", dir="/tmp") as folder:  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="burst-bench-", dir="/tmp") as folder:
         settings = Settings(directory=Path(folder), idle_s=600)
         slurm = EmbeddedSlurm(settings, distribution, Site("process"))
         try:

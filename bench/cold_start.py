@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 from bench.site import Site, say
 from bench.slurmctld_log import SlurmctldLog
-from gateway import wire
 from gateway.client.gateway import Gateway, Submission
 from gateway.client.session import Session
 from gateway.provisioning.lifecycle import NodeState
@@ -58,13 +58,18 @@ class Start:
     """Until the job prints."""
 
     @property
+    def seconds(self) -> dict[str, float]:
+        """The parts by name."""
+        return asdict(self)
+
+    @property
     def total(self) -> float:
         """All of it."""
-        return sum(getattr(self, field.name) for field in fields(self))
+        return sum(self.seconds.values())
 
     def share(self, owner: str) -> float:
         """The sum of one owner's parts."""
-        return sum(getattr(self, part) for part, whose in OWNERS.items() if whose == owner)
+        return sum(seconds for part, seconds in self.seconds.items() if OWNERS[part] == owner)
 
 
 def measure(site: Site, count: int) -> list[Start]:
@@ -88,23 +93,23 @@ def _one(site: Site, gateway: Gateway, log: SlurmctldLog) -> Start:
     while gateway.nodes():
         time.sleep(0.2)
     sent = time.time()
-    job = gateway.submit(Submission(SCRIPT, "cold"))
+    job = gateway.submit(Submission(SCRIPT, "cold")).id or 0
     node, up = _watch(site, gateway, job)
-    printed = float(re.findall(r"\d+\.\d+", gateway.logs(job.id))[0])
-    start = _cut(sent, _marks(site, log, job.id, node, sent), up, printed)
+    printed = float(re.findall(r"\d+\.\d+", gateway.logs(job))[0])
+    start = _cut(sent, _marks(site, log, job, node, sent), up, printed)
     say(f"{site.form} node: {start.total:.2f} s, of it the gateway's {start.share('gateway'):.2f} s")
     return start
 
 
-def _watch(site: Site, gateway: Gateway, job: wire.JobView) -> tuple[str, float]:
+def _watch(site: Site, gateway: Gateway, job: int) -> tuple[str, float]:
     """The node, and when its machine was up, read while it is there; returns when the job has settled."""
     found = None
-    for view in gateway.watch(job.id):
+    for view in gateway.watch(job):
         if found is None and view.attempts and view.attempts[0].nodes:
             node = view.attempts[0].nodes[0]
             found = node, _up(site.settings.cloud_dir / node)
     if found is None:
-        raise RuntimeError(f"job {job.id} ran nowhere: {view.state}")
+        raise RuntimeError(f"job {job} ran nowhere: {view.state}")
     return found
 
 
@@ -118,7 +123,7 @@ def _marks(site: Site, log: SlurmctldLog, job: int, node: str, sent: float) -> d
         "has it": log.first(rf"_slurm_rpc_submit_batch_job: JobId={job}\b", sent),
         "wakes": log.first(rf"power_save: waking nodes {node}\b", sent),
         **_told(site, node),
-        "hears": log.first(rf"Node {node} now responding", sent),
+        "hears": log.first(rf"Node {node}/\S+ powered up", sent),
         "released": log.first(rf"prolog_slurmctld JobId={job} prolog completed", sent),
         "prepared": log.first(rf"_slurm_rpc_complete_prolog JobId={job}\b", sent),
     }
@@ -139,4 +144,4 @@ def _cut(sent: float, marks: dict[str, float], up: float, printed: float) -> Sta
     up = min(up, marks["joined"])
     moments = [sent, marks["has it"], marks["wakes"], marks["ordered"], up, marks["joined"]]
     moments += [marks["hears"], marks["released"], marks["prepared"], printed]
-    return Start(*(after - before for before, after in zip(moments, moments[1:], strict=False)))
+    return Start(*(after - before for before, after in pairwise(moments)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -42,10 +41,10 @@ class Site:
 
 
 @contextmanager
-def running(nodes: str, idle_s: int = 3) -> Iterator[Site]:
+def running(nodes: str, idle_s: int = 1) -> Iterator[Site]:
     """A gateway for the time of a ``with``; ``nodes``: auto, container or process."""
     # Not TMPDIR: Unix sockets have short names.
-    with tempfile.TemporaryDirectory(prefix="burst-bench-", dir="/tmp") as folder:  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="burst-bench-", dir="/tmp") as folder:
         directory = Path(folder)
         directory.chmod(0o711)
         try:
@@ -63,8 +62,3 @@ def running(nodes: str, idle_s: int = 3) -> Iterator[Site]:
 def say(text: str) -> None:
     """Progress, for who watches."""
     print(f"  {text}", flush=True)
-
-
-def can_contain() -> bool:
-    """Whether nodes can be containers here, as far as is seen without trying."""
-    return os.geteuid() == 0

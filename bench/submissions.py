@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -20,7 +21,7 @@ from gateway.client.session import Session
 from gateway.engines.engine import Submission
 
 SCRIPT = "#!/bin/sh\n#SBATCH --hold --time=1 --job-name=bench\ntrue\n"
-JOBS = 96
+JOBS = 64
 """In one leg, by all clients together."""
 CLIENTS = (1, 8)
 
@@ -96,7 +97,7 @@ def _leg(site: Site, road: Road, clients: int) -> tuple[float, float]:
     if not all(told):
         raise RuntimeError("a client failed")
     spent = max(times[-1] for times in told) - min(times[0] for times in told)
-    waits = [after - before for times in told for before, after in zip(times, times[1:], strict=False)]
+    waits = [after - before for times in told for before, after in pairwise(times)]
     return each * clients / spent, median(waits)
 
 

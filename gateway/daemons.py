@@ -39,7 +39,8 @@ class Daemon:
             pid = int(number)
         except (FileNotFoundError, ValueError):
             return None
-        return pid if start_time(pid) == started else None
+        # To kill(2), 0 and -1 are not processes but many of them.
+        return pid if pid > 1 and start_time(pid) == started else None
 
     def alive(self) -> bool:
         """Whether the process that the pid file names is the one that runs."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -207,7 +207,8 @@ def follow(job: Job, ports: Ports) -> Outcome:
         # Slurm was away when it was cancelled, or got the job at the same moment.
         ports.engine.cancel(job.scheduler_id)
     for task in stands.paused:
-        ports.engine.begin_now(task.id)
+        with suppress(SchedulerRefused):  # it has begun meanwhile
+            ports.engine.begin_now(task.id)
     with ports.works() as work:
         over = superseded(work.jobs.attempts(job.id), stands.tasks, ports.now())
         for attempt in (*over, *attempts_of(job, stands.tasks)):

@@ -62,7 +62,8 @@ class Machine:
             record = json.loads(_record(settings).read_text())
         except FileNotFoundError:
             return None
-        return cls(settings, LocalCloud.reopen(settings, record["form"], record["reason"]), Distribution.of_facts(record["slurm"]))
+        cloud = LocalCloud.reopen(settings, record["form"], record["reason"])
+        return cls(settings, cloud, Distribution.of_facts(record["slurm"]))
 
     def facts(self) -> dict[str, object]:
         """What ``existing`` makes it from again."""

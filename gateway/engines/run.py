@@ -33,7 +33,9 @@ class Standing:
     @property
     def paused(self) -> tuple[SchedulerJob, ...]:
         """Tasks that ran before and are held back by Slurm, two minutes, for the sake of credentials on old nodes."""
-        return tuple(task for task in self.tasks if task.restarts and task.reason == "BeginTime")
+        again = (task for task in self.tasks if task.restarts and task.state == "PENDING")
+        # At first no reason is given.
+        return tuple(task for task in again if "COMPLETING" not in task.states and task.reason in {"", "BeginTime"})
 
     @property
     def waiting_for(self) -> tuple[str, ...]:

@@ -105,7 +105,8 @@ def _set(file: Path, value: object) -> None:
 
 def _members(folder: Path) -> Iterator[int]:
     try:
-        yield from map(int, (folder / "cgroup.procs").read_text().split())
+        pids = map(int, (folder / "cgroup.procs").read_text().split())
+        yield from (pid for pid in pids if pid > 0)  # 0 stands for a process that this pid namespace does not see
     except OSError:
         return  # the group went away meanwhile
 

@@ -77,13 +77,17 @@ class Provisioner:
                 except NotFound:
                     continue
 
-    def step(self, node: ElasticNode, machine: Seen, slurm: SlurmStates) -> None:
-        """Do the one thing that is next for ``node``. Another worker's move makes it a no-op."""
+    def step(self, node: ElasticNode, machine: Seen, slurm: SlurmStates) -> bool:
+        """Do the one thing that is next for ``node``; whether it moved on, so that the next may be due at once.
+
+        Another worker's move makes it a no-op.
+        """
         verdict = decide(node, machine, slurm, self.now())
         try:
             self._perform(node, verdict, machine)
         except Conflict:
-            return
+            return False
+        return verdict.act in {Act.MOVE, Act.LAUNCH}
 
     def reap(self, machines: Collection[Machine], seen_before: Collection[str]) -> frozenset[str]:
         """End the orphans that were orphans last time too; return the ids of those seen now."""

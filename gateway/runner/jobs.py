@@ -106,6 +106,8 @@ class JobRunner:
             try:
                 job = step(job, self.ports)
             except (SchedulerRefused, InvalidRequest) as error:
+                if before not in _NOT_WITH_SLURM:
+                    raise  # Slurm has the job: what it refused now is something else
                 job = refuse(job, self.ports, error)
             except Conflict:
                 return

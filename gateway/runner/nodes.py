@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -27,11 +28,18 @@ from gateway.slurm.hostlists import fold
 
 log = structlog.get_logger(__name__)
 
+_JOINING_TICK_S = 0.03
+"""While slurmd is about to register: Slurm calls no program of ours then, and a job waits for it."""
 _BUSY_TICK_S = 0.15
+"""Also how often at most the cloud is asked for its listing."""
 _QUIET_TICK_S = 1.0
 _REAP_EVERY_S = 10.0
 
 _IN_MOTION = frozenset(NodeState) - {NodeState.OFF, NodeState.IDLE, NodeState.BUSY}
+_SLURM_KNOWS = frozenset({NodeState.BOOTSTRAPPED, *USABLE})
+"""States in which it matters what Slurm thinks of a node."""
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -52,6 +60,7 @@ class NodeRunner:
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
         self._orphans: frozenset[str] = frozenset()
         self._reaped_at = 0.0
+        self._listed_at = 0.0
 
     def start(self) -> None:
         """Begin."""
@@ -68,23 +77,22 @@ class NodeRunner:
         """Look now: something happened."""
         self._wake.set()
 
-    def tick(self) -> bool:
-        """Look once; whether anything is in motion."""
+    def tick(self) -> float:
+        """Look once; in how many seconds to look again."""
         self._take_requests()
         with self.provisioner.fleet() as fleet:
             nodes = [node for node in fleet.all() if node.state is not NodeState.OFF or node.wanted]
         machines = self._machines() if nodes or self._reap_due() else {}
-        slurm = self._slurm() if nodes else {}
+        slurm = self._slurm() if any(node.state in _SLURM_KNOWS for node in nodes) else {}
         for node in nodes:
             self._act(node, machines, slurm)
         self.ready.publish(frozenset(node.name for node in nodes if node.state in USABLE))
         self._reap(machines)
-        return any(node.state in _IN_MOTION or node.wanted for node in nodes)
+        return _pause(nodes)
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            moving = self._try("look at the nodes", self.tick)
-            self._wake.wait(_BUSY_TICK_S if moving else _QUIET_TICK_S)
+            self._wake.wait(self._try("look at the nodes", self.tick, failed=_BUSY_TICK_S))
             self._wake.clear()
 
     def _take_requests(self) -> None:
@@ -100,6 +108,9 @@ class NodeRunner:
             request.done()
 
     def _machines(self) -> Mapping[tuple[str, int], Machine] | Source:
+        if time.monotonic() - self._listed_at < _BUSY_TICK_S:
+            return Source.UNREAD
+        self._listed_at = time.monotonic()
         try:
             listed = self.provisioner.provider.machines(self.provisioner.cluster)
         except BurstError as error:
@@ -132,9 +143,12 @@ class NodeRunner:
         states: frozenset[str] | Source,
     ) -> None:
         try:
-            self._try(f"step node {node.name}", lambda: self.provisioner.step(node, seen(node, machines), states))
+            what = f"step node {node.name}"
+            moved = self._try(what, lambda: self.provisioner.step(node, seen(node, machines), states), failed=False)
         finally:
             self.hands.give_back(node.name)
+        if moved:
+            self.wake()
 
     def _reap_due(self) -> bool:
         return time.monotonic() - self._reaped_at >= _REAP_EVERY_S
@@ -145,12 +159,19 @@ class NodeRunner:
         self._reaped_at = time.monotonic()
         self._orphans = self.provisioner.reap(machines.values(), self._orphans)
 
-    def _try(self, what: str, action: Callable[[], bool | None]) -> bool:
+    def _try(self, what: str, action: Callable[[], T], *, failed: T) -> T:
         # The edge of a thread: an error is told and the next tick tries again.
         try:
-            return bool(action())
+            return action()
         except BurstError as error:
             log.warning("could not", what=what, error=error.detail)
         except Exception:
             log.exception("could not", what=what)
-        return True
+        return failed
+
+
+def _pause(nodes: Collection[ElasticNode]) -> float:
+    states = {node.state for node in nodes}
+    if NodeState.BOOTSTRAPPED in states:
+        return _JOINING_TICK_S
+    return _BUSY_TICK_S if states & _IN_MOTION or any(node.wanted for node in nodes) else _QUIET_TICK_S

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-_CLAUSE = re.compile(r"(?:after(?:any|ok|notok|corr|burstbuffer)?:)?(?P<ids>\d+(?:_\d+|\+\d+)*(?::\d+(?:_\d+|\+\d+)*)*)")
+_ID = r"\d+(?:_\d+|\+\d+)*"
+_CLAUSE = re.compile(rf"(?:after(?:any|ok|notok|corr|burstbuffer)?:)?(?P<ids>{_ID}(?::{_ID})*)")
 
 
 def named(dependency: str) -> tuple[int, ...]:

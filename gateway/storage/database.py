@@ -111,8 +111,8 @@ class Database:
 def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
     """Insert ``row`` unless one with the same key is there; whether it was new."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(**row).on_conflict_do_nothing().returning(literal(1))
-    return connection.execute(statement).first() is not None
+    statement = dialect.insert(table).on_conflict_do_nothing().returning(literal(1))
+    return connection.execute(statement, dict(row)).first() is not None
 
 
 def lost_a_race(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, select, update
 
 from gateway.errors import Conflict, NotFound
 from gateway.jobs.job import Attempt, BurstOptions, Event, Job, JobRequest, Resources, StageIn
@@ -26,6 +26,13 @@ _OPEN = (
     jobs.c.request["resources"]["array_tasks"].as_integer().label("array_tasks"),
 )
 
+_LAST_EVENT = (
+    select(job_events.c.kind, job_events.c.text)
+    .where(job_events.c.job == bindparam("job_id"))
+    .order_by(job_events.c.id.desc())
+    .limit(1)
+)
+
 
 class SqlJobs:
     """Implements ``gateway.jobs.store.JobStore`` on one connection."""
@@ -37,7 +44,7 @@ class SqlJobs:
         """See ``JobStore.add``."""
         row = {name: getattr(job, name) for name in _JOB_FIELDS}
         row |= {"user_name": job.user, "name": job.request.name, "request": asdict(job.request)}
-        self._connection.execute(jobs.insert().values(**row, submit_directory=job.request.submit_directory))
+        self._connection.execute(jobs.insert(), {**row, "submit_directory": job.request.submit_directory})
 
     def get(self, job_id: str) -> Job:
         """See ``JobStore.get``."""
@@ -83,10 +90,9 @@ class SqlJobs:
 
     def tell(self, job_id: str, now: datetime, kind: str, text: str) -> None:
         """See ``JobStore.tell``."""
-        query = select(job_events).where(job_events.c.job == job_id).order_by(job_events.c.id.desc()).limit(1)
-        last = self._connection.execute(query).mappings().first()
-        if last is None or (last["kind"], last["text"]) != (kind, text):
-            self._connection.execute(job_events.insert().values(job=job_id, at=now, kind=kind, text=text))
+        last = self._connection.execute(_LAST_EVENT, {"job_id": job_id}).one_or_none()
+        if last is None or (last.kind, last.text) != (kind, text):
+            self._connection.execute(job_events.insert(), {"job": job_id, "at": now, "kind": kind, "text": text})
 
     def timeline(self, job_id: str) -> tuple[Event, ...]:
         """See ``JobStore.timeline``."""
@@ -118,7 +124,9 @@ class SqlJobs:
 
     def attempt_on(self, scheduler_id: int) -> Attempt:
         """See ``JobStore.attempt_on``."""
-        query = select(attempts).where(attempts.c.scheduler_id == scheduler_id).order_by(attempts.c.started_at.desc())
+        query = select(attempts).where(attempts.c.scheduler_id == scheduler_id).order_by(
+            attempts.c.started_at.desc().nulls_last(), attempts.c.number.desc()
+        )
         if (row := self._connection.execute(query.limit(1)).mappings().first()) is None:
             raise NotFound(f"No run of job {scheduler_id} is known.")
         return _attempt(row)

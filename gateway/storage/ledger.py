@@ -165,7 +165,7 @@ class SqlLedger:
             entry = Entry(seq, txn, **asdict(posting), **asdict(cause), prev_hash=head)
             head = entry.hash
             row = asdict(entry) | {"kind": entry.kind.value, "hash": head}
-            self._connection.execute(ledger_entries.insert().values(**row))
+            self._connection.execute(ledger_entries.insert(), row)
             self._add(posting)
 
     def _add(self, posting: Posting) -> None:

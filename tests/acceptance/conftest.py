@@ -29,8 +29,8 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def site(containers: None) -> Iterator[Site]:
-    """One gateway with container nodes for all tests that only run jobs on it; nodes are few seconds idle before they go."""
-    with site_in(nodes="container", idle_s=10) as running:
+    """One gateway with container nodes for all tests that only run jobs on it; idle nodes stay for the next job."""
+    with site_in(nodes="container", idle_s=20) as running:
         yield running
 
 

@@ -125,7 +125,9 @@ def _exists(site: Site, node: str, job: JobView, name: str) -> bool:
 
 
 def _private(site: Site, node: str, job: JobView, name: str) -> Path:
-    """A file in the job's TMPDIR on a node, through the node's own view of its root (proc_pid_root(5))."""
+    """A file in the job's TMPDIR on a node; on a container through its own view of its root (proc_pid_root(5))."""
+    if site.form == "process":
+        return site.directory / "jobs" / job.burst_id / "tmp" / name
     return Path(f"/proc/{first_process(site, node)}/root{JOBS_ON_NODES}/{job.burst_id}/tmp/{name}")  # noqa: S108 - on the node
 
 

@@ -1,7 +1,7 @@
-"""Site: a whole gateway in a directory of its own, as its users meet it: real commands, real Slurm, real nodes, real store.
+"""Site: a whole gateway in a directory of its own, as its users meet it: commands, Slurm, nodes and store are real.
 
-Invariant: what is asserted was said by a real program (a command, Slurm, the cloud's driver, the store or the database),
-and leaving ``site_in`` leaves nothing behind, whatever failed inside.
+Invariant: what is asserted was said by a real program (a command, Slurm, the cloud's driver, store or database), and
+leaving ``site_in`` leaves nothing behind, whatever failed inside.
 """
 
 from __future__ import annotations
@@ -127,11 +127,13 @@ class Site:
 
     def environment(self, user: str | None = "demo") -> dict[str, str]:
         """For a command of this site: its own BURST_CONFIG, nothing of the caller's SBATCH_* and BURST_*."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("BURST_", "SBATCH_", "SLURM_"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("BURST_", "SBATCH_", "SLURM_"))
+        }
         return {**kept, "BURST_CACHE": str(self.cache), "BURST_CONFIG": str(self._config(user)), "COLUMNS": "200"}
 
     def login(self, user: str = "demo") -> Gateway:
-        """A client of this site; one session a user serves all of a test's calls, and is thread-safe enough for that."""
+        """A client of this site, with the user's one session."""
         return Gateway(Session(profiles.load(self._log_in(user)), patience_s=PATIENCE_S))
 
     def add_user(self, name: str, *, credits_ucr: int = 10_000_000) -> str:
@@ -154,8 +156,7 @@ class Site:
 
     def sinfo(self) -> dict[str, str]:
         """Node → state as sinfo prints it; "~" powered down, "#" powering up, "%" powering down, "*" no answer."""
-        rows = (line.split() for line in self.slurm("sinfo", "-h", "-N", "-o", "%N %T").splitlines())
-        return {name: state for name, state in rows}
+        return dict(line.split() for line in self.slurm("sinfo", "-h", "-N", "-o", "%N %T").splitlines())
 
     def nodes_up(self) -> set[str]:
         """Nodes that sinfo shows as anything but powered down."""
@@ -188,21 +189,22 @@ class Site:
     @contextmanager
     def work(self, *, write: bool = False) -> Iterator[Work]:
         """What its database holds now, in one transaction."""
-        with (self._database.begin() if write else self._database.read()) as connection:
+        with self._database.begin() if write else self._database.read() as connection:
             yield SqlWork(connection)
 
-    def submit(self, script: str, *options: str, user: str = "demo", directory: Path = Path("/tmp"), **more: Any) -> JobView:  # noqa: S108 - a name only
-        """Submit a script's text; "#!/bin/bash" is put before it."""
+    def submit(self, script: str, *options: str, user: str = "demo", **more: Any) -> JobView:
+        """Submit a script's text; "#!/bin/bash" is put before it. ``more`` is of ``Submission``."""
+        job = Submission(f"#!/bin/bash\n{script}\n", "job.sh", options=options, **more)
         with self.login(user) as gateway:
-            return gateway.submit(
-                Submission(f"#!/bin/bash\n{script}\n", "job.sh", options=options, directory=directory, **more)
-            )
+            return gateway.submit(job)
 
     def finish(self, job: JobView, user: str = "demo") -> JobView:
         """Wait until it is settled; its last view, with attempts and timeline."""
         name = job.burst_id
         with self.login(user) as gateway:
-            return eventually(lambda: (view := gateway.job(name)).finished and view, f"job {job.id} settled", PATIENCE_S * 2)
+            return eventually(
+                lambda: (view := gateway.job(name)).finished and view, f"job {job.id} settled", PATIENCE_S * 2
+            )
 
     def reach(self, job: JobView, state: str, user: str = "demo") -> JobView:
         """Wait until Slurm has it in ``state``, or it is settled."""
@@ -250,7 +252,7 @@ class Site:
         return path
 
 
-def eventually(look: Callable[[], T | None | bool], what: str, within_s: float = PATIENCE_S) -> T:
+def eventually(look: Callable[[], T | bool | None], what: str, within_s: float = PATIENCE_S) -> T:
     """The first true answer of ``look``, asked again and again; fails when none came in time."""
     deadline, pause = time.monotonic() + within_s, threading.Event()
     while not (answer := look()):
@@ -260,7 +262,9 @@ def eventually(look: Callable[[], T | None | bool], what: str, within_s: float =
 
 
 @contextmanager
-def site_in(base: Path | None = None, *, cache: Path | None = None, start: bool = True, **settings: object) -> Iterator[Site]:
+def site_in(
+    base: Path | None = None, *, cache: Path | None = None, start: bool = True, **settings: object
+) -> Iterator[Site]:
     """A site in a new directory of a short name, up unless ``start`` is False; taken down and removed at the end.
 
     BURST_TEST_KEEP=1 keeps the directory, to look at its logs.

@@ -1,4 +1,4 @@
-"""Bad input: each is refused before anything is created, says where the fault is and what to do next, and leaves nothing.
+"""Bad input: each is refused before anything is created, and says where the fault is and what to do next.
 
 Each goes through the real command, and as a signed request past the command's own checks, so that the gateway itself
 refuses it too.
@@ -55,9 +55,13 @@ CASES = {
     "unknown-directive": Case(
         "#!/bin/sh\n\n#SBATCH --no-such=1\n", exit_code=255, words=("job.sh:3", "--no-such"), field=line(3)
     ),
-    "malformed-time": Case("#!/bin/sh\n#SBATCH --time=soon\n", exit_code=255, words=("job.sh:2", "time"), field=line(2)),
+    "malformed-time": Case(
+        "#!/bin/sh\n#SBATCH --time=soon\n", exit_code=255, words=("job.sh:2", "time"), field=line(2)
+    ),
     "malformed-nodes": Case("#!/bin/sh\n#SBATCH -N two\n", exit_code=255, words=("job.sh:2", "two"), field=line(2)),
-    "malformed-memory": Case("#!/bin/sh\n#SBATCH --mem=lots\n", exit_code=255, words=("job.sh:2", "mem"), field=line(2)),
+    "malformed-memory": Case(
+        "#!/bin/sh\n#SBATCH --mem=lots\n", exit_code=255, words=("job.sh:2", "mem"), field=line(2)
+    ),
     "stray-word": Case("#!/bin/sh\n#SBATCH -N1 stray\n", exit_code=255, words=("job.sh:2", "stray"), field=line(2)),
     "unknown-burst-line": Case(
         "#!/bin/sh\n#BURST --no-such=1\n", exit_code=255, words=("job.sh:2", "--no-such"), field=line(2)
@@ -176,7 +180,9 @@ def test_a_signature_is_good_once(nothing_new: Site) -> None:
 
 def test_the_command_with_another_key(nothing_new: Site, tmp_path: Path) -> None:
     """Given a login whose key is not the one that was certified, the command says so in one line, exit 1."""
-    key = {name: str(value) for name, value in make_key().as_dict(private=True).items() if name in {"kty", "crv", "x", "d"}}
+    key = {
+        name: str(value) for name, value in make_key().as_dict(private=True).items() if name in {"kty", "crv", "x", "d"}
+    }
     answer = _submit_as(nothing_new, replace(_profile(nothing_new, "demo"), key=key), tmp_path)
     assert (answer[0], answer[1]) == (1, "")
     assert "; " in answer[2]

@@ -1,16 +1,16 @@
-"""Every command as a user types it: its JSON, its exit code, and that starting or stopping a gateway twice is harmless."""
+"""Every command as a user types it: its JSON, its exit code, and that starting or stopping twice is harmless."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import NewSite
 from gateway_site import Answer, Site
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from gateway import wire
 from gateway.cli.burst import SECTIONS
@@ -36,17 +36,17 @@ class Typist:
 
 
 @pytest.fixture(scope="module")
-def burst(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typist]:
+def burst(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Typist:
     """Submit one job with --wait: it ends with the job's own exit code."""
     folder = tmp_path_factory.mktemp("typist")
     (folder / "job.sh").write_text(SCRIPT)
     site.add_user(USER)
     done = site.burst("submit", "--wait", "--parsable", "job.sh", user=USER, cwd=folder)
     assert done.code == 0, done.err
-    yield Typist(site, folder, done.out.splitlines()[0])
+    return Typist(site, folder, done.out.splitlines()[0])
 
 
-ANSWERS: dict[str, tuple[str, type[BaseModel] | object]] = {
+ANSWERS: dict[str, tuple[str, Any]] = {
     "whoami": ("whoami --json", wire.Identity),
     "quote": ("quote --json job.sh", wire.Quote),
     "jobs": ("jobs --json", list[wire.JobView]),
@@ -72,7 +72,7 @@ def test_every_command_is_tested_here() -> None:
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_json_is_what_the_gateway_answered(burst: Typist, name: str) -> None:
-    """--json prints one document of the wire's own form, nothing else, and exits 0; without it the command exits 0 too."""
+    """--json prints one document of the wire's own form and nothing else; without it the command ends with 0 too."""
     line, form = ANSWERS[name]
     words = line.replace("JOB", burst.job).split()
     answer = burst(*words)
@@ -109,7 +109,7 @@ def test_what_a_settled_job_shows(burst: Typist) -> None:
     ],
 )
 def test_a_failure_is_one_line_and_an_exit_code(burst: Typist, line: str, code: int) -> None:
-    """On stderr: what is wrong, and after a semicolon what to do; nothing on stdout; the code is sbatch's or click's."""
+    """On stderr what is wrong and, after a semicolon, what to do; nothing on stdout; sbatch's code, or click's."""
     answer = burst(*line.split())
     assert (answer.code, answer.out) == (code, "")
     assert answer.complaint.startswith("burst: error: ")
@@ -135,7 +135,7 @@ def test_submit_wait_ends_with_the_jobs_code(burst: Typist) -> None:
 
 
 def test_login_and_logout(burst: Typist, tmp_path: Path) -> None:
-    """login keeps a key that only its owner can read; after logout no command works, and a wrong password never does."""
+    """login keeps a key that only its owner can read; after logout no command works; a wrong password never does."""
     own = {"BURST_CONFIG": str(tmp_path / "config")}
     password = burst.site.directory / "secrets" / f"{USER}.password"
     login = ("login", burst.site.url, "--user", USER, "--password-file", str(password))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from examples import CHECKS
 from gateway_site import PATIENCE_S, Site
 
+from examples import CHECKS
 from gateway.wire import JobView
 
 pytestmark = pytest.mark.root
@@ -27,6 +26,8 @@ class Shown:
 
     site: Site
     jobs: dict[str, str]
+    before: set[Path]
+    """All that was below ``examples/`` before they were submitted."""
 
     def ended(self, folder: str) -> JobView:
         """The settled job, which must have succeeded."""
@@ -38,16 +39,17 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown(site: Site) -> Iterator[Shown]:
+def shown(site: Site) -> Shown:
     """Submit them by the real commands, the array and its reduction by the example's own script."""
     site.add_user(USER)
+    before = set(FOLDER.rglob("*"))
     jobs = {}
     for folder in ("mpi-madelung", "caffeine-xtb"):
         answer = site.burst("submit", "--parsable", "job.sh", user=USER, cwd=FOLDER / folder)
         assert answer.code == 0, answer.err
         jobs[folder] = answer.out.strip()
     jobs["ising-array"] = _submit_ising(site)
-    yield Shown(site, jobs)
+    return Shown(site, jobs, before)
 
 
 @pytest.mark.parametrize("folder", sorted(CHECKS))
@@ -69,11 +71,9 @@ def test_mpi_ran_on_two_elastic_nodes(shown: Shown) -> None:
 
 def test_an_examples_folder_stays_as_it_is(shown: Shown) -> None:
     """Submitting and running wrote nothing beside the scripts."""
-    status = subprocess.run(
-        ["git", "status", "--porcelain", "--ignored", "."], cwd=FOLDER, capture_output=True, text=True, check=False
-    )
-    new = [line for line in status.stdout.splitlines() if line.split()[-1].endswith((".out", ".json", "/"))]
-    assert not [line for line in new if "__pycache__" not in line and Path(line.split()[-1]).suffix], new
+    for folder in shown.jobs:
+        shown.ended(folder)
+    assert set(FOLDER.rglob("*")) == shown.before
 
 
 def _submit_ising(site: Site) -> str:

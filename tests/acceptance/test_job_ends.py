@@ -6,7 +6,7 @@ All jobs are submitted at once, so that they wait for their nodes together.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ SCRIPTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "pending": ("echo never", ("--time=10", LATER)),
     "failing": ("echo bad > kept.txt; echo trouble >&2; exit 7", ("--time=10", "--error=err.txt")),
     "array": (
-        'echo "$SLURM_ARRAY_TASK_ID" > "part-$SLURM_ARRAY_TASK_ID.txt"; echo "$((SLURM_ARRAY_TASK_ID ** 2))" > same.txt',
+        'n=$SLURM_ARRAY_TASK_ID; echo "$n" > "part-$n.txt"; echo "$((n * n))" > same.txt',
         ("--time=10", "--array=1-3"),
     ),
 }
@@ -106,7 +106,7 @@ def test_a_pending_job_is_cancelled_for_nothing(cast: Cast) -> None:
 
 
 def test_a_running_job_is_cancelled_with_what_it_made(cast: Cast, tmp_path: Path) -> None:
-    """Given a job that runs, when it is cancelled, then what there was is staged out, used time paid, the rest freed."""
+    """Given a job that runs, when it is cancelled, then what there was is staged out and only used time is paid."""
     cast.prints("running", "begun")
     assert cast.burst("cancel", str(cast.jobs["running"].id)).code == 0
     job = cast.settled("running")

@@ -1,4 +1,4 @@
-"""Nothing is left: the demo, from an empty directory to its end, and then this machine's processes, mounts, network, files.
+"""Nothing is left: the demo, from an empty directory to its end, then this machine's processes, mounts, network, files.
 
 The demo runs with a copy-on-write view of the machine's folders, so that what it writes there is known to be its own,
 whatever else writes there meanwhile.
@@ -173,7 +173,9 @@ def test_no_file_is_left_outside(demo: Demo) -> None:
 
 def _started(demo: Demo, state: Path) -> subprocess.Popen[bytes]:
     kept = [str(Path(__file__).resolve().parents[2]), str(shared_cache().resolve()), str(demo.base)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("BURST_", "SBATCH_", "SLURM_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("BURST_", "SBATCH_", "SLURM_"))
+    }
     environment |= {"BURST_CACHE": str(shared_cache()), "BURST_TEST_MARK": demo.mark, "WATCHED": WATCHED}
     command = [sys.executable, "-m", "gateway.cli", "demo", "--dir", str(demo.directory), "--form=container", "--json"]
     view = ["unshare", "--mount", "--propagation=private", "sh", "-c", VIEW, "view", str(state), f"{demo.base}/written"]

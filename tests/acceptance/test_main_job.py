@@ -116,7 +116,7 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+def ran(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """Submit the job with the real command, as a user of its own; look at cloud and Slurm while it runs; fetch."""
     folder = tmp_path_factory.mktemp("main")
     for name, text in (("job.sh", SCRIPT), ("probe.py", PROBE), ("input.txt", "some input\n")):
@@ -137,7 +137,7 @@ def ran(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     assert job.state == "COMPLETED", (job.reason, site.last_words())
     fetched = site.burst("fetch", name, "--to", str(folder / "results"), user=user)
     assert fetched.code == 0, fetched.err
-    yield Ran(site, user, job, machines, states, user_data, folder / "results")
+    return Ran(site, user, job, machines, states, user_data, folder / "results")
 
 
 def test_nodes_were_there_while_it_ran(ran: Ran) -> None:

@@ -6,18 +6,21 @@ Run as root, the tests become a user without any right; run as somebody else, th
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from faults import kill
+from faults import GATE, at_gate, kill, open_gate
 from gateway_site import PATIENCE_S, Answer, Site, eventually, shared_cache
 
 from examples import check_ising
@@ -25,7 +28,8 @@ from examples import check_ising
 pytestmark = pytest.mark.slow
 
 NOBODY = 65534
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+CHECKOUT = Path(__file__).resolve().parents[2]
+EXAMPLES = CHECKOUT / "examples"
 COMMAND = (sys.executable, "-m", "gateway.cli")
 NOTE = 'echo "$SLURM_JOB_ID ${SLURM_RESTART_COUNT:-0}" >> ran\n'
 
@@ -36,11 +40,25 @@ class Person:
 
     folder: Path
 
-    @property
+    @cached_property
     def prefix(self) -> tuple[str, ...]:
+        """What makes root that user; a checkout or a Python below root's own home is shown to the user all the same."""
         if os.geteuid() != 0:
             return ()
-        return ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
+        needed = {Path(place).resolve() for place in (CHECKOUT, sys.prefix, sys.base_prefix, shared_cache())}
+        view = (*(line for door in closed(needed) for line in self._open(door, needed)), 'exec "$@"')
+        user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
+        return ("unshare", "--mount", "--propagation=private", "sh", "-euc", "\n".join(view), "sh", *user)
+
+    def _open(self, door: Path, needed: set[Path]) -> Iterator[str]:
+        """Shell lines that leave nothing of a closed folder but the places that are needed."""
+        kept = self.folder / "kept" / door.name
+        kept.mkdir(parents=True, exist_ok=True)
+        yield shlex.join(["mount", "--bind", str(door), str(kept)])
+        yield shlex.join(["mount", "-t", "tmpfs", "-o", "mode=755", "none", str(door)])
+        for place in sorted(place for place in needed if place.is_relative_to(door)):
+            yield shlex.join(["mkdir", "-p", str(place)])
+            yield shlex.join(["mount", "--bind", str(kept / place.relative_to(door)), str(place)])
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,13 +97,13 @@ class Person:
 
 @pytest.fixture(scope="module")
 def person() -> Iterator[Person]:
-    """Skips where this checkout is not readable for others, and where this machine lacks what the example needs."""
+    """Skips where this checkout cannot be shown to others, and where this machine lacks what the example needs."""
     folder = Path(tempfile.mkdtemp(prefix="burst-user-", dir="/tmp"))
     if os.geteuid() == 0:
         os.chown(folder, NOBODY, NOBODY)
     user = Person(folder)
     for words, lack in (
-        ((sys.executable, "-c", "import gateway.bootstrap.serve"), "this checkout is not readable for other users"),
+        ((sys.executable, "-c", "import gateway.bootstrap.serve"), "other users cannot be shown this checkout"),
         (("python3", "-c", "import numpy"), "the machine's Python has no NumPy: apt-get install python3-numpy"),
     ):
         if user.run(*words).code:
@@ -191,10 +209,11 @@ def test_processes_may_be_asked_for(site: Site) -> None:
 
 def test_gateway_dies_while_a_job_runs_on_a_process(site: Site) -> None:
     """The node, a process of the dead gateway's, is found again by the next one: one run, one receipt."""
-    job = site.reach(site.submit(NOTE + 'until [ -e "$TMPDIR/gate" ]; do sleep 0.1; done\n'), "RUNNING")
+    job = site.submit(NOTE + GATE)
+    node = at_gate(site, job)
 
     kill(site, "gateway")
-    (site.directory / "jobs" / job.burst_id / "tmp/gate").touch()
+    open_gate(site, job, node)
     site.up()
 
     job = site.finish(job)
@@ -202,6 +221,13 @@ def test_gateway_dies_while_a_job_runs_on_a_process(site: Site) -> None:
     assert contents(site, job) == f"{job.id} 0\n"
     assert len(site.rows("SELECT number FROM receipts WHERE job = ?", job.burst_id)) == 1
     site.all_gone()
+
+
+def closed(places: Iterable[Path]) -> set[Path]:
+    """The topmost folders above places that other users may not enter."""
+    doors = (folder for place in places for folder in (*reversed(place.parents), place))
+    shut = [door for door in doors if door.is_dir() and not door.stat().st_mode & stat.S_IXOTH]
+    return {door for door in shut if not any(above in door.parents for above in shut)}
 
 
 def contents(site: Site, job: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -86,7 +87,7 @@ class Told:
         assert reason
         self.failed_nodes.append(node)
 
-    def gone(self, node):
+    def gone(self, _node):
         if self.away:
             raise SchedulerUnavailable
 
@@ -130,7 +131,8 @@ class Site:
 
     def tick(self, *, cloud_read=True, slurm_read=True):
         """Each open node one step, as the runner does; what fails is tried again."""
-        machines = {(one.node, one.generation): one for one in self.cloud.machines("c")} if cloud_read else Source.UNREAD
+        listed = {(one.node, one.generation): one for one in self.cloud.machines("c")}
+        machines = listed if cloud_read else Source.UNREAD
         for node in self.nodes():
             states = self.states_of(node) if slurm_read else Source.UNREAD
             try:
@@ -252,89 +254,91 @@ def test_a_machine_of_nobody_is_ended_when_seen_twice(site):
     assert (seen_once, site.cloud.live) == ({"m-x"}, {})
 
 
+class Storm(RuleBasedStateMachine):
+    """Any order of requests, replays, faults, deaths and silences."""
+
+    new_url: Callable[[], str]
+
+    def __init__(self):
+        super().__init__()
+        self.site = Site(type(self).new_url())
+        self.calls = []
+        self.told = 0
+        self.wanted = dict.fromkeys(NODES, False)
+
+    def teardown(self):
+        self.site.settle()
+        self.hear()
+        for node in self.site.nodes():
+            up = node.state in USABLE
+            assert up or node.state is NodeState.OFF, node
+            assert up == self.wanted[node.name], node
+        assert {(one.node, one.generation) for one in self.site.cloud.live.values()} == {
+            (node.name, node.generation) for node in self.site.nodes() if node.state in USABLE
+        }
+        self.site.database.close()
+
+    def hear(self):
+        """A node that Slurm was told is lost is one that it does not wait for."""
+        for name in self.site.slurm.failed_nodes[self.told :]:
+            self.wanted[name] = False
+        self.told = len(self.site.slurm.failed_nodes)
+
+    @rule(names=st.lists(st.sampled_from(NODES), unique=True), resume=st.booleans(), times=st.integers(1, 3))
+    def ask(self, names, resume, times):
+        self.hear()
+        for _ in range(times):
+            self.site.provisioner.want(names) if resume else self.site.provisioner.release(names, "idle")
+        self.wanted |= dict.fromkeys(names, resume)
+
+    @rule(cloud_read=st.booleans(), slurm_read=st.booleans())
+    def tick(self, cloud_read, slurm_read):
+        self.site.tick(cloud_read=cloud_read, slurm_read=slurm_read)
+        self.hear()
+
+    @rule()
+    def boot(self):
+        self.site.boot()
+
+    @rule(fault=st.sampled_from(["capacity", "throttled", "transient", "auth", "lost reply", "killed"]))
+    def break_the_cloud(self, fault):
+        self.site.cloud.fault = fault
+
+    @rule(away=st.booleans())
+    def slurm_goes_or_comes(self, away):
+        self.site.slurm.away = away
+
+    @rule(seconds=st.sampled_from([1, 11, 60, 400]))
+    def time_passes(self, seconds):
+        self.site.now += timedelta(seconds=seconds)
+
+    @rule(name=st.sampled_from(NODES), stops=st.booleans())
+    def a_machine_dies(self, name, stops):
+        machine = self.site.machine_of(name)
+        if machine and stops:
+            self.site.cloud.live[machine.id] = replace(machine, state=MachineState.STOPPED)
+        elif machine:
+            del self.site.cloud.live[machine.id]
+
+    @invariant()
+    def a_generation_has_one_machine(self):
+        live = [(one.node, one.generation) for one in self.site.cloud.live.values()]
+        assert len(live) == len(set(live))
+
+    @invariant()
+    def every_machine_was_intended_first(self):
+        generations = {node.name: node.generation for node in self.site.nodes()}
+        assert all(one.generation <= generations[one.node] for one in self.site.cloud.live.values())
+
+    @invariant()
+    def a_node_that_is_off_has_no_keys(self):
+        off = [node for node in self.site.nodes() if node.state is NodeState.OFF]
+        assert not [node for node in off if node.secret or node.machine_id or node.join_token_hash]
+
+
 def test_provisioning_converges_whatever_happens(sqlite_url):
-    """Any order of requests, replays, faults, deaths and silences ends with what Slurm last asked for."""
+    """Once the storm is over, each node is what Slurm last asked for, with one machine or none."""
+    Storm.new_url = staticmethod(sqlite_url)
+    how = settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 
-    class Storm(RuleBasedStateMachine):
-        def __init__(self):
-            super().__init__()
-            self.site = Site(sqlite_url())
-            self.calls = []
-            self.told = 0
-            self.wanted = dict.fromkeys(NODES, False)
-
-        def teardown(self):
-            self.site.settle()
-            self.hear()
-            for node in self.site.nodes():
-                up = node.state in USABLE
-                assert up or node.state is NodeState.OFF, node
-                assert up == self.wanted[node.name], node
-            assert {(one.node, one.generation) for one in self.site.cloud.live.values()} == {
-                (node.name, node.generation) for node in self.site.nodes() if node.state in USABLE
-            }
-            self.site.database.close()
-
-        def hear(self):
-            """A node that Slurm was told is lost is one that it does not wait for."""
-            for name in self.site.slurm.failed_nodes[self.told :]:
-                self.wanted[name] = False
-            self.told = len(self.site.slurm.failed_nodes)
-
-        @rule(names=st.lists(st.sampled_from(NODES), unique=True), resume=st.booleans(), times=st.integers(1, 3))
-        def ask(self, names, resume, times):
-            self.hear()
-            for _ in range(times):
-                self.site.provisioner.want(names) if resume else self.site.provisioner.release(names, "idle")
-            self.wanted |= dict.fromkeys(names, resume)
-
-        @rule(cloud_read=st.booleans(), slurm_read=st.booleans())
-        def tick(self, cloud_read, slurm_read):
-            self.site.tick(cloud_read=cloud_read, slurm_read=slurm_read)
-            self.hear()
-
-        @rule()
-        def boot(self):
-            self.site.boot()
-
-        @rule(fault=st.sampled_from(["capacity", "throttled", "transient", "auth", "lost reply", "killed"]))
-        def break_the_cloud(self, fault):
-            self.site.cloud.fault = fault
-
-        @rule(away=st.booleans())
-        def slurm_goes_or_comes(self, away):
-            self.site.slurm.away = away
-
-        @rule(seconds=st.sampled_from([1, 11, 60, 400]))
-        def time_passes(self, seconds):
-            self.site.now += timedelta(seconds=seconds)
-
-        @rule(name=st.sampled_from(NODES), stops=st.booleans())
-        def a_machine_dies(self, name, stops):
-            machine = self.site.machine_of(name)
-            if machine and stops:
-                self.site.cloud.live[machine.id] = replace(machine, state=MachineState.STOPPED)
-            elif machine:
-                del self.site.cloud.live[machine.id]
-
-        @invariant()
-        def a_generation_has_one_machine(self):
-            live = [(one.node, one.generation) for one in self.site.cloud.live.values()]
-            assert len(live) == len(set(live))
-
-        @invariant()
-        def every_machine_was_intended_first(self):
-            generations = {node.name: node.generation for node in self.site.nodes()}
-            assert all(one.generation <= generations[one.node] for one in self.site.cloud.live.values())
-
-        @invariant()
-        def a_node_that_is_off_has_no_keys(self):
-            off = [node for node in self.site.nodes() if node.state is NodeState.OFF]
-            assert not [node for node in off if node.secret or node.machine_id or node.join_token_hash]
-
-    run_state_machine_as_test(
-        Storm,
-        settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    run_state_machine_as_test(Storm, settings=how)

@@ -66,13 +66,22 @@ def test_a_reused_pid_is_not_taken_for_the_daemon(daemon):
     other.wait()
 
 
-@pytest.mark.parametrize("text", ["", "12", "twelve 12", "12 13 14", "\0 \0", "-1 1", "999999999 1"])
+@pytest.mark.parametrize("text", ["", "12", "twelve 12", "12 13 14", "\0 \0", "999999999 1"])
 def test_a_pid_file_that_names_nobody_is_no_daemon(daemon, text):
     """A torn or foreign file is not an error, and the next start replaces it."""
     daemon.pid_file.write_text(text)
 
     assert not daemon.alive()
     assert daemon.start(SLEEP) == daemon.pid()
+
+
+@pytest.mark.parametrize("pid", ["0", "-1", "1"])
+def test_a_number_that_kill_takes_for_many_names_nobody(tmp_path, pid):
+    """Nothing is ever sent to a process group, to all processes or to init."""
+    one = Daemon("sleeper", tmp_path, tmp_path / "sleeper.log")
+    one.pid_file.write_text(f"{pid} {start_time(1)}")
+
+    assert one.pid() is None
 
 
 def test_a_zombie_is_not_alive(daemon):

@@ -1,0 +1,72 @@
+"""What becomes of a node in Slurm when its machine failed, and of a job that was on it; on a real slurmctld."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from submitter import Submitter, eventually, ran
+
+from gateway.engines.engine import SchedulerNode
+from gateway.engines.power import Power
+
+NAME = "small-4"
+
+
+@pytest.fixture
+def jobs(engine, cluster) -> Submitter:
+    return Submitter(engine, cluster)
+
+
+@pytest.fixture
+def power(engine) -> Iterator[Power]:
+    """Leaves the node as it was."""
+    yield Power(engine)
+    if "DOWN" in look(engine).states:
+        engine.update_nodes([NAME], "RESUME")
+
+
+def look(engine) -> SchedulerNode:
+    return next(node for node in engine.nodes() if node.name == NAME)
+
+
+@pytest.mark.parametrize("reason", ["ResumeTimeout reached", "Not responding"])
+def test_a_node_that_slurm_gave_up_is_usable_again(engine, power, reason):
+    """Once its machine is gone, what Slurm held against that machine is forgotten."""
+    engine.update_nodes([NAME], "DOWN", reason)
+    power.gone(NAME)
+    assert not look(engine).states & {"DOWN", "DRAIN"}
+
+
+def test_a_node_that_failed_is_down_until_its_machine_is_gone(engine, power):
+    """Down with our reason as long as there may be a machine, then usable again."""
+    power.failed(NAME, "its machine is stopped\nand more that nobody wants to read")
+    assert "DOWN" in look(engine).states
+    assert look(engine).reason == "gateway: its machine is stopped"
+    power.gone(NAME)
+    assert not look(engine).states & {"DOWN", "DRAIN"}
+
+
+def test_a_node_that_an_operator_set_down_stays_down(engine, power):
+    """Somebody wants it so."""
+    engine.update_nodes([NAME], "DOWN", "broken fan")
+    power.gone(NAME)
+    assert "DOWN" in look(engine).states
+
+
+def test_a_node_at_rest_is_left_alone(engine, power):
+    """Powered down and up to nothing, it stays so."""
+    states = eventually(lambda: states if "POWERED_DOWN" in (states := look(engine).states) else None)
+    power.gone(NAME)
+    assert look(engine).states == states
+
+
+def test_a_requeued_job_need_not_wait(jobs, engine):
+    """Slurm holds it back for two minutes; told that it may begin, it runs again at once."""
+    job = jobs.submit("test $SLURM_RESTART_COUNT || sleep 60")
+    jobs.until(job, ran)
+    engine.requeue(job)
+    jobs.until(job, lambda task: task.reason == "BeginTime")
+    engine.begin_now(job)
+    (task,) = jobs.ended(job)
+    assert (task.state, task.restarts) == ("COMPLETED", 1)
