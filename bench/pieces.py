@@ -20,7 +20,7 @@ from bench.site import Site
 from bench.submissions import SCRIPT
 from gateway import wire
 from gateway.bootstrap.assemble import Assembled, assemble
-from gateway.bootstrap.serve import only_one
+from gateway.bootstrap.presence import only_one
 from gateway.daemons import Daemon
 from gateway.engines.engine import Engine, Submission
 from gateway.identity.authenticate import Request

@@ -16,8 +16,8 @@ from gateway.provisioning.fleet import ElasticNode
 from gateway.service.gateway import Gateway
 
 
-def gateway_of(request: Request) -> Gateway:
-    """The gateway that this app is the door of."""
+async def gateway_of(request: Request) -> Gateway:
+    """The gateway that this app is the door of; not worth a thread, which a plain function would be given."""
     gateway: Gateway = request.app.state.gateway
     return gateway
 

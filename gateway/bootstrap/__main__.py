@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from gateway.bootstrap.checks import check
 from gateway.bootstrap.lifecycle import down, make_ready, up
-from gateway.bootstrap.serve import serve
 from gateway.errors import BurstError
 from gateway.settings import Settings
 
@@ -42,15 +41,22 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
         case "up" if not options.foreground:
             return up(directory, assignments, _tell)
         case "up":
-            serve(make_ready(directory, assignments, _tell))
+            _serve(make_ready(directory, assignments, _tell))
             return None
         case "serve":
-            serve(Settings.load(directory))
+            _serve(Settings.load(directory))
             return None
         case "down":
             return down(directory, _tell)
         case _:
             return check(directory)
+
+
+def _serve(settings: Settings) -> None:
+    # The web server takes a second to import, which the other verbs do not need.
+    from gateway.bootstrap.serve import serve  # noqa: PLC0415
+
+    serve(settings)
 
 
 def _options() -> argparse.Namespace:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.bootstrap.serve import READY_FILE, gateway_daemon
+from gateway.bootstrap.presence import READY_FILE, gateway_daemon
 from gateway.engines import distribution
 from gateway.errors import SetupError
 from gateway.provisioning.container_host import ContainerHost

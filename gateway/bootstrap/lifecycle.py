@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.bootstrap.machine import Machine, Progress
-from gateway.bootstrap.serve import READY_FILE, gateway_daemon, only_one, password_file
+from gateway.bootstrap.presence import READY_FILE, gateway_daemon, only_one, password_file
 from gateway.errors import InvalidRequest, SetupError
 from gateway.settings import Settings
 

@@ -6,17 +6,14 @@ names this process.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
 
 import structlog
 import uvicorn
@@ -24,8 +21,8 @@ import uvicorn
 from gateway.api.app import create_app
 from gateway.bootstrap.assemble import Assembled, assemble
 from gateway.bootstrap.machine import Machine
+from gateway.bootstrap.presence import READY_FILE, gateway_daemon, only_one, password_file
 from gateway.bootstrap.secret_file import kept
-from gateway.daemons import Daemon
 from gateway.errors import BurstError, SetupError
 from gateway.identity.passwords import make_password
 from gateway.identity.users import Role
@@ -37,9 +34,7 @@ log = structlog.get_logger(__name__)
 
 HEAL_EVERY_S = 1.0
 FORGET_EVERY_S = 600.0
-READY_FILE = "ready.json"
 _LAST_THREAD_S = 5.0
-_TICK_S = 0.05
 
 
 def serve(settings: Settings) -> None:
@@ -54,36 +49,6 @@ def serve(settings: Settings) -> None:
         _first_users(settings, parts)
         with _running(parts, machine):
             _listen(settings, machine, parts)
-
-
-@contextmanager
-def only_one(run: Path, *, within_s: float = 0.0) -> Iterator[None]:
-    """Hold the directory's lock, waiting for it at most so long. Raises SetupError when another process keeps it."""
-    deadline = time.monotonic() + within_s
-    with (run / "gateway.lock").open("w") as lock:
-        while not _locked(lock):
-            if time.monotonic() >= deadline:
-                raise SetupError("A gateway runs in this directory already.", hint="burst down, or use it")
-            time.sleep(_TICK_S)
-        yield
-
-
-def _locked(lock: TextIO) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def gateway_daemon(settings: Settings) -> Daemon:
-    """The gateway's own process."""
-    return Daemon("gateway", settings.run_dir, settings.log_dir / "gateway.log")
-
-
-def password_file(settings: Settings, user: str) -> Path:
-    """Where a first user's password is kept until it is changed."""
-    return settings.secrets_dir / f"{user}.password"
 
 
 def _first_users(settings: Settings, parts: Assembled) -> None:

@@ -12,6 +12,7 @@ from gateway.errors import SetupError
 from gateway.provisioning.container_host import ContainerHost
 from gateway.provisioning.node_image import NodeImage
 from gateway.settings import Settings
+from gateway.wire import JobView
 
 NewSite = Callable[..., Site]
 
@@ -32,6 +33,13 @@ def site(containers: None) -> Iterator[Site]:
     """One gateway with container nodes for all tests that only run jobs on it; idle nodes stay for the next job."""
     with site_in(nodes="container", idle_s=20) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def limited(site: Site) -> JobView:
+    """A job of bob's that Slurm ends after a minute; asked for early, so that the minute passes during other tests."""
+    site.add_user("bob", credits_ucr=50_000_000)
+    return site.submit("echo begun | tee kept.txt; exec sleep 600", "--time=1", user="bob")
 
 
 @pytest.fixture

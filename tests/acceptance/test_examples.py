@@ -39,7 +39,7 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown(site: Site) -> Shown:
+def shown(site: Site, limited: JobView) -> Shown:
     """Submit them by the real commands, the array and its reduction by the example's own script."""
     site.add_user(USER)
     before = set(FOLDER.rglob("*"))

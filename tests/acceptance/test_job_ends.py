@@ -25,7 +25,6 @@ LATER = "--begin=now+1hour"
 USER = "bob"
 
 SCRIPTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "limited": ("echo begun | tee kept.txt; exec sleep 600", ("--time=1",)),
     "requeued": (
         'echo "run ${SLURM_RESTART_COUNT:-0}" | tee run.txt; [ "${SLURM_RESTART_COUNT:-0}" = 1 ] || exec sleep 600',
         ("--time=10", "--requeue"),
@@ -81,10 +80,10 @@ class Cast:
 
 
 @pytest.fixture(scope="module")
-def cast(site: Site) -> Iterator[Cast]:
+def cast(site: Site, limited: JobView) -> Iterator[Cast]:
     """Submit all of them; whatever still runs at the end is cancelled."""
-    site.add_user(USER, credits_ucr=50_000_000)
-    jobs = {name: site.submit(script, *options, user=USER) for name, (script, options) in SCRIPTS.items()}
+    jobs = {"limited": limited}
+    jobs |= {name: site.submit(script, *options, user=USER) for name, (script, options) in SCRIPTS.items()}
     reduction = ("cat part-*.txt > sum.txt", "--time=10", f"--dependency=afterok:{jobs['array'].id}")
     jobs["reduction"] = site.submit(*reduction, user=USER)
     yield Cast(site, jobs)

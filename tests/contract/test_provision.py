@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from gateway.errors import Ambiguous, BurstError, Capacity, CloudAuth, CloudTransient, SchedulerUnavailable, Throttled
 from gateway.provisioning.lifecycle import BEFORE_JOIN, USABLE, NodeState
-from gateway.provisioning.node import Machine, MachineState
+from gateway.provisioning.node import Machine, MachineState, NodeOrder
 from gateway.provisioning.provision import Join, Provisioner, seen
 from gateway.provisioning.reconcile import Source
 from gateway.storage.database import Database
@@ -207,6 +207,29 @@ def test_one_machine_comes_of_every_fault_that_passes(site, fault):
     assert not site.slurm.failed_nodes
 
 
+@pytest.mark.parametrize("fault", ["lost reply", "killed"])
+def test_a_machine_whose_birth_was_never_told_is_ended_too(site, fault):
+    """Slurm gives the node up before anybody knows the machine's id: the listing has it."""
+    site.provisioner.want(["small-1"])
+    site.tick()
+    site.cloud.fault = fault
+    site.tick()
+    site.provisioner.release(["small-1"], "too late")
+    assert (len(site.cloud.live), site.node("small-1").machine_id) == (1, None)
+    site.settle(4)
+
+    assert (site.node("small-1").state, site.cloud.live) == (NodeState.OFF, {})
+
+
+def test_each_try_has_a_token_of_its_own():
+    """The same order has the same token; another cluster, node, generation or size has another."""
+    order = NodeOrder("c", "small-1", 1, "small", "data")
+    others = [replace(order, **other) for other in ({"cluster": "d"}, {"node": "n"}, {"generation": 2}, {"size": "l"})]
+
+    assert replace(order, user_data="later").token == order.token
+    assert len({order.token, *(other.token for other in others)}) == 5
+
+
 def test_a_refusal_that_will_not_pass_is_told_to_slurm(site):
     """The cloud refuses the credential: the node fails, nothing is left, and it can be asked for again."""
     site.provisioner.want(["small-1"])
@@ -339,6 +362,6 @@ class Storm(RuleBasedStateMachine):
 def test_provisioning_converges_whatever_happens(sqlite_url):
     """Once the storm is over, each node is what Slurm last asked for, with one machine or none."""
     Storm.new_url = staticmethod(sqlite_url)
-    how = settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    how = settings(max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
 
     run_state_machine_as_test(Storm, settings=how)

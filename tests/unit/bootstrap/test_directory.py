@@ -9,14 +9,14 @@ import sys
 
 import pytest
 
+from gateway.bootstrap.presence import only_one
 from gateway.bootstrap.secret_file import kept
-from gateway.bootstrap.serve import only_one
 from gateway.errors import SetupError
 
 HOLDER = """
 import sys
 from pathlib import Path
-from gateway.bootstrap.serve import only_one
+from gateway.bootstrap.presence import only_one
 with only_one(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
