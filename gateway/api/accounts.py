@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response, status
 
 from gateway import wire
-from gateway.api.signed import TheGateway, TheUser
+from gateway.api.signed import IdempotencyKey, TheGateway, TheUser
 
 router = APIRouter(prefix="/api/v1", tags=["accounts"])
 
@@ -46,6 +46,12 @@ def balance(gateway: TheGateway, caller: TheUser) -> list[wire.Balance]:
 
 
 @router.post("/accounts/{account}/credits")
-def credit(gateway: TheGateway, caller: TheUser, account: Account, request: wire.CreditRequest) -> wire.Balance:
-    """Give an account credits."""
-    return gateway.money.credit(caller, account, request)
+def credit(
+    gateway: TheGateway,
+    caller: TheUser,
+    account: Account,
+    request: wire.CreditRequest,
+    idempotency_key: IdempotencyKey = None,
+) -> wire.Balance:
+    """Give an account credits. The same Idempotency-Key again gives none."""
+    return gateway.money.credit(caller, account, request, idempotency_key)

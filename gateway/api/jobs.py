@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, status
+from fastapi import APIRouter, Query, status
 from fastapi.responses import PlainTextResponse
 
 from gateway import wire
-from gateway.api.signed import TheGateway, TheUser
+from gateway.api.signed import IdempotencyKey, TheGateway, TheUser
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
-
-IdempotencyKey = Annotated[str | None, Header(min_length=8, max_length=128)]
 
 
 @router.post("/uploads")

@@ -55,3 +55,6 @@ def job_of(gateway: TheGateway, authorization: Annotated[str | None, Header()] =
 TheUser = Annotated[Caller, Depends(user_of)]
 TheNode = Annotated[ElasticNode, Depends(node_of)]
 TheJob = Annotated[JobGrant, Depends(job_of)]
+
+IdempotencyKey = Annotated[str | None, Header(min_length=8, max_length=128)]
+"""Under which an answer is kept, so that the request can be sent again."""

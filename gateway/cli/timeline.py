@@ -70,7 +70,10 @@ def _ended(job: JobView) -> str:
 
 def _run(run: AttemptView) -> tuple[str, ...]:
     number = str(run.scheduler_id) if run.task is None else f"task {run.task}"
-    took = duration((run.ended_at - run.started_at).total_seconds()) if run.started_at and run.ended_at else ""
+    took = ""
+    if run.started_at and run.ended_at:
+        # Slurm cuts the end to whole seconds, so a short run may seem to end before it began.
+        took = duration(max(0.0, (run.ended_at - run.started_at).total_seconds()))
     few = ",".join(run.nodes[:_SEVERAL_NODES]) + ("…" if len(run.nodes) > _SEVERAL_NODES else "")
     code = "" if run.exit_code is None else str(run.exit_code)
     again = f" (run {run.number + 1})" if run.number else ""

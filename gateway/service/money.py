@@ -10,6 +10,7 @@ from gateway import wire
 from gateway.accounting.ledger import Balance
 from gateway.identity.authenticate import Caller
 from gateway.identity.authorise import Action, Allowed, authorise, demand
+from gateway.identity.idempotency import Answer
 from gateway.route import Works
 
 
@@ -28,16 +29,21 @@ class MoneyService:
         seen = (b for b in balances if authorise(caller.user, Action.SEE_ACCOUNT, account=b.account) == Allowed())
         return [_view(balance) for balance in seen]
 
-    def credit(self, caller: Caller, account: str, request: wire.CreditRequest) -> wire.Balance:
-        """Give credits. Raises Refused, NotFound."""
+    def credit(self, caller: Caller, account: str, request: wire.CreditRequest, key: str | None = None) -> wire.Balance:
+        """Give credits; the same key again gives none and answers the same. Raises Refused, NotFound, Conflict."""
         demand(authorise(caller.user, Action.GIVE_CREDIT))
+        # The account is in the path, so the path is part of what may not be another under the same key.
+        user, body, now = caller.user.name, caller.evidence.path.encode() + caller.evidence.body, self.now()
         with self.works() as work:
+            if key is not None and (known := work.idempotency.answered(user, key, body)) is not None:
+                return wire.Balance.model_validate(known.response)
             work.evidence.keep(caller.evidence)
-            amount, memo, proof = request.amount_ucr, request.memo, caller.evidence.digest
-            return _view(work.ledger.deposit(account, amount, memo, self.now(), proof))
+            proof = caller.evidence.digest
+            after = _view(work.ledger.deposit(account, request.amount_ucr, request.memo, now, proof))
+            if key is not None:
+                work.idempotency.keep(user, key, body, Answer(200, after.model_dump()), now)
+        return after
 
 
 def _view(balance: Balance) -> wire.Balance:
-    return wire.Balance(
-        account=balance.account, available_ucr=balance.available_ucr, held_ucr=balance.held_ucr
-    )
+    return wire.Balance(account=balance.account, available_ucr=balance.available_ucr, held_ucr=balance.held_ucr)

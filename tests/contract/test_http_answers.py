@@ -159,6 +159,16 @@ def test_an_account_that_is_not_there_gets_no_credit(admin):
     problem_of(answer, 404, "not_found")
 
 
+def test_credits_given_twice_under_one_key_are_given_once(admin):
+    """A reply that was lost may be asked for again."""
+    gift, key = {"amount_ucr": 7, "memo": "once"}, {"Idempotency-Key": "gift-0123456789"}
+
+    first = read(admin.send("POST", "/accounts/demo/credits", gift, headers=key), wire.Balance)
+    again = read(admin.send("POST", "/accounts/demo/credits", gift, headers=key), wire.Balance)
+
+    assert again == first
+
+
 @pytest.mark.parametrize(
     ("script", "code", "line"),
     [
@@ -246,6 +256,7 @@ def test_a_script_of_more_than_four_megabytes_is_refused_in_slurms_words(demo):
 
 def test_a_body_that_no_request_needs_is_not_read(demo):
     """More than the limit is refused, however it is signed."""
+
     def drops():
         for _ in range(MAX_BODY_BYTES // 2**20 + 2):
             yield b"x" * 2**20
