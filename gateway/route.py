@@ -173,9 +173,14 @@ def inputs(job: Job, ports: Ports) -> Outcome:
     """Every input is in the store with its size."""
     if job.cancel_requested:
         return _never_ran("cancelled before Slurm had it")
-    wanted = job.request.burst.stage_in
-    stage_in.check(ports.store, wanted)
-    return Done(f"{len(wanted)} inputs are in the store" if wanted else "no inputs to stage in")
+    stage_in.check(ports.store, job.request.burst.stage_in)
+    return Done(inputs_text(job))
+
+
+def inputs_text(job: Job) -> str:
+    """What the timeline says of a job's inputs once they are there."""
+    count = len(job.request.burst.stage_in)
+    return f"{count} input{'s are' if count > 1 else ' is'} in the store" if count else "no inputs to stage in"
 
 
 def queue(job: Job, ports: Ports) -> Done:

@@ -17,7 +17,10 @@ OURS = "gateway: "
 _CLEARED = (OURS, "ResumeTimeout reached", "Not responding")
 """Beginnings of reasons that say no more than that a machine failed; the others are Slurm's own words."""
 
+_OUT = frozenset({"DOWN", "DRAIN"})
 _POWERED_DOWN = frozenset({"POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN"})
+_AT_REST = _POWERED_DOWN | {"POWERING_UP"}
+"""Without a machine, or asked for again already."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +30,30 @@ class Power:
     engine: Engine
 
     def failed(self, node: str, reason: str) -> None:
-        """The node is lost: Slurm requeues its jobs and starts none on it."""
-        self.engine.update_nodes([node], "DOWN", f"{OURS}{reason.splitlines()[0]}")
+        """The node is lost: Slurm requeues its jobs and starts none on it.
+
+        Down alone would not last: a late answer of the dead machine brings a node that is down back into service.
+        """
+        for state in ("DRAIN", "DOWN"):
+            self.engine.update_nodes([node], state, f"{OURS}{reason.splitlines()[0]}")
 
     def gone(self, node: str) -> None:
         """The node's machine is gone: it has no job any more, and may be asked for again."""
         known = next((one for one in self.engine.nodes() if one.name == node), None)
         if known is None:
             return
-        down = "DOWN" in known.states
-        if down and not known.reason.startswith(_CLEARED):
+        out = known.states & _OUT
+        if out and not known.reason.startswith(_CLEARED):
             return
-        if not down and "POWERING_UP" in known.states:
-            return  # asked for again already
+        if not out:
+            if known.states & _AT_REST:
+                return
+            # Slurm must not wait for the end of a job on a machine that can tell it of none.
+            self.failed(node, "its machine is gone")
         if not known.states & _POWERED_DOWN:
-            # Also a node that is not down: a late answer of the dead machine makes Slurm believe in it once more.
+            # A node that was powering up is otherwise still believed to be on its way.
             self._set(node, "POWER_DOWN_FORCE")
-        if down:
-            self._set(node, "RESUME")
+        self._set(node, "RESUME")
 
     def _set(self, node: str, state: str) -> None:
         try:

@@ -24,7 +24,7 @@ from gateway.jobs.job import Job, JobRequest
 from gateway.jobs.stages import Stage
 from gateway.placement.offers import Offer
 from gateway.placement.place import Placement, place
-from gateway.route import Hands, Ports, Work, refuse, step
+from gateway.route import Hands, Ports, Work, inputs_text, refuse, step
 from gateway.staging import stage_in
 
 _BEFORE_SLURM = frozenset({Stage.FUNDED, Stage.STAGED_IN})
@@ -92,7 +92,7 @@ class SubmissionService:
     def _accept(self, caller: Caller, job: Job, decision: _Decision, key: str | None) -> Job:
         try:
             with self.ports.works() as work:
-                self._fund(work, caller, job, decision)
+                job = self._fund(work, caller, job, decision)
                 if key is not None:
                     answer = Answer(201, {"job": job.id})
                     work.idempotency.keep(caller.user.name, key, caller.evidence.body, answer, self.ports.now())
@@ -163,7 +163,8 @@ class SubmissionService:
             submitted_at=self.ports.now(),
         )
 
-    def _fund(self, work: Work, caller: Caller, job: Job, decision: _Decision) -> None:
+    def _fund(self, work: Work, caller: Caller, job: Job, decision: _Decision) -> Job:
+        """Evidence, hold and job; its inputs were looked for just before, so it is at STAGED_IN at once."""
         now = self.ports.now()
         work.evidence.keep(caller.evidence)
         work.ledger.hold(job.id, job.account, job.hold_ucr, job.authorisation, now)
@@ -177,3 +178,4 @@ class SubmissionService:
             (Stage.FUNDED, f"{format_credits(job.hold_ucr)} held"),
         ):
             work.jobs.tell(job.id, now, stage, text)
+        return work.jobs.move(job, Stage.STAGED_IN, now, inputs_text(job))

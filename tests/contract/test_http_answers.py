@@ -179,15 +179,15 @@ def test_credits_given_twice_under_one_key_are_given_once(admin):
         ("#!/bin/sh\n#SBATCH --nodes=9999\n", "no_offer_fits", None),
     ],
 )
-def test_a_bad_script_is_refused_with_its_line(demo, script, code, line):
-    """What sbatch would refuse is refused before anything is created."""
-    before = read(demo.send("GET", "/balance"), list[wire.Balance])
+def test_a_bad_script_is_refused_with_its_line(stranger, script, code, line):
+    """What sbatch would refuse is refused before anything is created; no job of this user's can settle meanwhile."""
+    before = read(stranger.send("GET", "/balance"), list[wire.Balance])
 
-    answer = demo.submit(script)
+    answer = stranger.submit(script)
 
     problem = problem_of(answer, 422, code or answer.json()["code"])
     assert problem.line == line
-    assert read(demo.send("GET", "/balance"), list[wire.Balance]) == before
+    assert read(stranger.send("GET", "/balance"), list[wire.Balance]) == before
 
 
 def test_a_job_that_its_account_cannot_fund_is_refused_with_the_figures(stranger):
