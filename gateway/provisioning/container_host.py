@@ -41,8 +41,8 @@ mv machine.pid.own machine.pid
 test -e node.json -a ! -e ending
 mount -t overlay overlay -o lowerdir=image,upperdir=upper,workdir=work root
 grep -qx '[0-9a-f]\\{32\\}' /etc/machine-id || mount --bind ../.machine-id /etc/machine-id
-mkdir -p /run/systemd/nspawn
-mount -t tmpfs tmpfs /run/systemd/nspawn
+if [ -d /run/systemd ]; then mkdir -p /run/systemd/nspawn; mount -t tmpfs tmpfs /run/systemd/nspawn
+else mount -t tmpfs -o mode=755 tmpfs /run; fi
 exec "$@"
 """
 """Runs in the machine's folder, in a mount namespace of its own; relative names need no quoting in mount options.

@@ -63,9 +63,7 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
         NodeState.CAPACITY_BLOCKED,
         NodeState.FAILED_BOOT,
     ),
-    NodeState.AMBIGUOUS: _or_end(
-        NodeState.PENDING, NodeState.BOOTSTRAPPED, NodeState.REQUESTED, NodeState.FAILED_BOOT
-    ),
+    NodeState.AMBIGUOUS: _or_end(NodeState.PENDING, NodeState.BOOTSTRAPPED, NodeState.REQUESTED, NodeState.FAILED_BOOT),
     NodeState.CAPACITY_BLOCKED: _or_end(NodeState.REQUESTED, NodeState.FAILED_BOOT),
     NodeState.PENDING: _or_end(NodeState.BOOTING, NodeState.BOOTSTRAPPED, NodeState.FAILED_BOOT),
     NodeState.BOOTING: _or_end(NodeState.BOOTSTRAPPED, NodeState.FAILED_BOOT),

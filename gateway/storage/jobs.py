@@ -124,8 +124,10 @@ class SqlJobs:
 
     def attempt_on(self, scheduler_id: int) -> Attempt:
         """See ``JobStore.attempt_on``."""
-        query = select(attempts).where(attempts.c.scheduler_id == scheduler_id).order_by(
-            attempts.c.started_at.desc().nulls_last(), attempts.c.number.desc()
+        query = (
+            select(attempts)
+            .where(attempts.c.scheduler_id == scheduler_id)
+            .order_by(attempts.c.started_at.desc().nulls_last(), attempts.c.number.desc())
         )
         if (row := self._connection.execute(query.limit(1)).mappings().first()) is None:
             raise NotFound(f"No run of job {scheduler_id} is known.")

@@ -101,8 +101,6 @@ def test_answers_are_the_announced_ones(admin, door, document, method, path):
     knock()
 
 
-
-
 class _Signed:
     """Signs a prepared request: schemathesis sends with requests, whose hook this is."""
 

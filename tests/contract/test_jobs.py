@@ -189,9 +189,7 @@ def test_an_attempt_forgets_nothing(jobs, job):
     jobs.put_attempt(Attempt(job.id, NO_TASK, 0, 12, "COMPLETED", manifest_sha256="c" * 64))
 
     assert jobs.attempts(job.id) == (
-        replace(
-            ATTEMPT, state="COMPLETED", ended_at=NOW, exit_code=0, stdout="/j/out", manifest_sha256="c" * 64
-        ),
+        replace(ATTEMPT, state="COMPLETED", ended_at=NOW, exit_code=0, stdout="/j/out", manifest_sha256="c" * 64),
     )
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -192,7 +193,7 @@ def inside(machine_id: str, site: Site, *command: str) -> str:
     """Run a command in a container node and return what it wrote."""
     pid = (site.cloud.settings.cloud_dir / machine_id.partition(".")[0] / "machine.pid").read_text().split()[0]
     first = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
-    entered = ["nsenter", f"--target={first}", "--mount", "--net", "--pid", "--uts", "--ipc", *command]
+    entered = ["nsenter", f"--target={first}", "--mount", "--root", "--net", "--pid", "--uts", "--ipc", *command]
     done = subprocess.run(entered, capture_output=True, text=True, check=False, timeout=BOOT_S)
     return done.stdout + done.stderr
 
@@ -436,9 +437,10 @@ def test_the_console_tells_what_the_machine_said(site: Site) -> None:
     machine = provider.create(site.order("small-1"))
     site.gateway.hello_of("small-1")
 
-    text = provider.console(machine.id)
+    deadline = time.monotonic() + BOOT_S
+    while not re.search(r"hello from small-1|Welcome to .*Debian", text := provider.console(machine.id)):
+        assert time.monotonic() < deadline, text
 
-    assert re.search(r"hello from small-1|Welcome to .*Debian", text)
     assert "\x1b" not in text
     provider.destroy(machine.id)
     assert provider.console(machine.id) == ""
@@ -453,10 +455,14 @@ def test_a_machine_that_ends_by_itself_stays_listed_as_stopped(site: Site) -> No
     (folder / "identity.json").touch()
     pid = int((folder / "machine.pid").read_text().split()[0])
 
-    os.kill(pid, signal.SIGKILL)
+    # A container ends with its first process, as one that is powered off from inside does.
+    first = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0] if site.cloud.form == "container" else pid
+    os.kill(int(first), signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
-    assert [each.state for each in provider.machines("ours")] == [MachineState.STOPPED]
+    deadline = time.monotonic() + BOOT_S
+    while [each.state for each in provider.machines("ours")] != [MachineState.STOPPED]:
+        assert time.monotonic() < deadline
     assert provider.machines("ours")[0].id == machine.id
 
 
