@@ -78,7 +78,7 @@ def test_a_daemon_that_was_killed_is_restarted(own_cluster, name):
 
 
 def test_a_running_job_survives_its_controller(own_cluster, own_jobs):
-    """kill -9 of slurmctld while a job runs: after heal the job goes on and ends as it would have."""
+    """kill -9 of slurmctld while a job runs: after heal the job goes on, or is run again if that was not saved yet."""
     job = own_jobs.submit("echo begun; until [ -e go ]; do sleep 0.1; done; echo done")
     (task,) = own_jobs.until(job, ran)
     eventually(lambda: "begun" in own_jobs.text(task) or None)
@@ -89,7 +89,9 @@ def test_a_running_job_survives_its_controller(own_cluster, own_jobs):
     own_cluster.slurm.heal()
     (own_cluster.work / "go").touch()
     (task,) = own_jobs.ended(job)
-    assert (task.state, task.restarts, own_jobs.text(task)) == ("COMPLETED", 0, "begun\ndone\n")
+    assert task.state == "COMPLETED"
+    assert task.restarts <= 1
+    assert own_jobs.text(task).endswith("begun\ndone\n")
 
 
 def test_an_idle_node_is_released(own_cluster, own_jobs):
