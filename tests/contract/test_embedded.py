@@ -11,10 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 from slurm_clusters import SIZES, Cluster, cluster_in, processes_of
-from submitter import Submitter, eventually, ran
+from submitter import Submitter, eventually
 
 from gateway.engines.embedded import EmbeddedSlurm, Site
-from gateway.engines.engine import SchedulerJob
 from gateway.errors import SetupError
 from gateway.settings import Settings
 
@@ -76,30 +75,6 @@ def test_a_daemon_that_was_killed_is_restarted(own_cluster, name):
     assert {other for other in DAEMONS if after[other] != before[other]} == {name}
     assert own_cluster.slurm.url == url
     assert own_cluster.slurm.engine().states() == {}
-
-
-def test_a_running_job_survives_its_controller(own_cluster, own_jobs):
-    """kill -9 of slurmctld while a job runs: after heal the job goes on, or is run again if that was not saved yet."""
-    job = own_jobs.submit("echo begun; until [ -e go ]; do sleep 0.1; done; echo done")
-    (task,) = own_jobs.until(job, ran)
-    eventually(lambda: "begun" in own_jobs.text(task) or None)
-    saved = own_cluster.settings.slurm_dir / "state" / "job_state"
-    begun = task.started_at.timestamp()
-    eventually(lambda: (saved.exists() and saved.stat().st_mtime > begun + 1) or None)
-    os.kill(own_cluster.daemon("slurmctld").pid(), signal.SIGKILL)
-    own_cluster.slurm.heal()
-    (own_cluster.work / "go").touch()
-
-    def end() -> SchedulerJob | None:
-        (now,) = own_jobs.engine.job(job)
-        if now.state == "PENDING":
-            own_jobs.engine.begin_now(job)  # Slurm lets a requeued job pause for two minutes
-        return now if now.finished else None
-
-    task = eventually(end)
-    assert task.state == "COMPLETED"
-    assert task.restarts <= 1
-    assert own_jobs.text(task).endswith("begun\ndone\n")
 
 
 def test_an_idle_node_is_released(own_cluster, own_jobs):
