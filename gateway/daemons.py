@@ -17,6 +17,8 @@ from pathlib import Path
 from gateway.errors import SetupError
 
 _TICK_S = 0.02
+_KILLED_WITHIN_S = 10.0
+"""A killed process cannot refuse, but the kernel may take a while to take its threads and memory apart."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Daemon:
             _signal(pid, how)
             if not self._gone(pid, grace_s):
                 _signal(pid, signal.SIGKILL)
-                self._gone(pid, grace_s)
+                self._gone(pid, _KILLED_WITHIN_S)
         self.pid_file.unlink(missing_ok=True)
 
     def collect(self, *, within_s: float = 1.0) -> None:
@@ -112,14 +114,19 @@ class Daemon:
 
 
 def start_time(pid: int) -> str | None:
-    """Start time of a live process in clock ticks since boot; None for one that is gone or a zombie."""
+    """Start time of a live process in clock ticks since boot; None for one that is gone or a zombie.
+
+    A killed process is a zombie before the last of its threads has ended, and until then its sockets still listen:
+    it counts as live (num_threads, field 20).
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The command name, in parentheses, may itself hold blanks and parentheses.
     fields = stat[stat.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else fields[19]
+    ended = fields[0] in "ZX" and int(fields[17]) <= 1
+    return None if ended else fields[19]
 
 
 def reap(pid: int) -> None:

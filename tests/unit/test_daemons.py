@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,6 +19,12 @@ SLEEP = [sys.executable, "-S", "-E", "-c", "import time; time.sleep(600)"]
 DEAF = [
     sys.executable, "-S", "-E", "-u", "-c",
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(600)",
+]  # fmt: skip
+
+# The first thread ends, so the process is a zombie; the second goes on and keeps every file open.
+HALF_DEAD = [
+    sys.executable, "-S", "-E", "-c",
+    "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); ctypes.CDLL(None).syscall(60, 0)",
 ]  # fmt: skip
 
 
@@ -51,6 +59,18 @@ def test_a_daemon_is_found_again_by_its_file(daemon, tmp_path):
 def test_a_daemon_that_runs_is_not_started_twice(daemon):
     """The second start gives the first one's pid."""
     assert daemon.start(SLEEP) == daemon.start(SLEEP)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="exit(2) has another number there")
+def test_a_daemon_lives_until_its_last_thread_has_ended(daemon):
+    """A zombie whose threads still hold its sockets is not gone: another could not take its place yet."""
+    pid = daemon.start(HALF_DEAD)
+    until(lambda: "(zombie)" in Path(f"/proc/{pid}/status").read_text())
+
+    assert daemon.alive()
+
+    daemon.stop(grace_s=0)
+    assert (daemon.alive(), start_time(pid)) == (False, None)
 
 
 def test_a_reused_pid_is_not_taken_for_the_daemon(daemon):
