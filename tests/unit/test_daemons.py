@@ -24,8 +24,7 @@ DEAF = [
 # The first thread ends, so the process is a zombie; the second goes on and keeps every file open.
 HALF_DEAD = [
     sys.executable, "-S", "-E", "-c",
-    "import ctypes, threading, time; threading.Thread(target=time.sleep, args=[600]).start();"
-    + "ctypes.pythonapi.pthread_exit(0)",
+    "import ctypes as c, threading as t, time; t.Thread(target=time.sleep, args=[600]).start(); c.pythonapi.pthread_exit(0)",
 ]  # fmt: skip
 
 
