@@ -12,6 +12,9 @@ DEMO_DIR ?= .burst/demo
 # Slurm's packages and the node image are fetched once for all gateways of this checkout.
 export BURST_CACHE ?= $(CURDIR)/.burst/cache
 
+LOCK := .venv/bin/uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --quiet
+
 define BUILD_IMAGE
 from pathlib import Path
 from gateway.provisioning.node_image import NodeImage
@@ -21,7 +24,7 @@ print(NodeImage(settings.cache_dir, settings.image_suite, settings.image_package
 endef
 export BUILD_IMAGE
 
-.PHONY: help demo test bench lint docs image clean
+.PHONY: help demo test bench lint docs lock image clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -43,6 +46,10 @@ lint: $(DEV) ## ruff, mypy and the import contracts
 
 docs: $(DEV) ## write docs/commands.md from the commands
 	@$(PYTHON) docs/generate.py
+
+lock: ## resolve pyproject.toml anew into the lock files
+	@$(LOCK) --extra server --extra notebook --extra postgres --extra dev -o requirements-dev.lock
+	@$(LOCK) --extra server -c requirements-dev.lock -o requirements.lock
 
 image: $(SERVER) ## build the node image into the cache
 	@$(PYTHON) -c "$$BUILD_IMAGE"
