@@ -16,6 +16,7 @@
     ├─ CloudError            ├─ Capacity ├─ Quota ├─ Throttled ├─ CloudAuth ├─ CloudInvalid
     │                        ├─ CloudTransient ├─ Ambiguous ├─ PriceUnknown └─ BootstrapFailed
     ├─ StoreError            ├─ StoreUnavailable (retry)  └─ ChecksumMismatch
+    ├─ JobFailed             a job whose result was wanted did not complete
     ├─ SetupError            this machine lacks something
     └─ GatewayUnavailable    nobody answers at the gateway's URL (retry)
 
@@ -247,6 +248,12 @@ class ChecksumMismatch(StoreError):
     """What was read is not what was written."""
 
     code = "checksum_mismatch"
+
+
+class JobFailed(BurstError):
+    """The job did not complete."""
+
+    code = "job_failed"
 
 
 class SetupError(BurstError):

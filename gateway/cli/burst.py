@@ -36,6 +36,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "logs": "jobs: Print what a job wrote.",
         "cancel": "jobs: End jobs; what they made so far is kept.",
         "fetch": "fetch: Download a job's files and verify each checksum.",
+        "call": "call: Run a simulation as a function: parameters in, its result out.",
         "receipt": "money: Print what a job used and paid.",
     },
     "Money and machines": {

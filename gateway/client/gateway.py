@@ -57,17 +57,18 @@ class Gateway:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def submit(self, job: Submission) -> wire.JobView:
-        """Upload what the job reads, then submit it; nothing is uploaded for a job that would be refused."""
+    def submit(self, job: Submission, key: str | None = None) -> wire.JobView:
+        """Upload what the job reads, then submit it; nothing is uploaded for a job that would be refused.
+
+        ``key`` is its Idempotency-Key: the same key again, within a day, is answered with the same job.
+        """
         found = inputs.find(job.script, job.stage_in, job.directory)
         request = _request(job, found)
         if found:
             refuse_unfunded(self._quote(request, job.max_cost_ucr))
             inputs.upload(found, self.session)
-        key = uuid.uuid4().hex
-        return self.session.post(
-            "/jobs", request, wire.JobView, headers={"Idempotency-Key": key}, max_spend_ucr=job.max_cost_ucr
-        )
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        return self.session.post("/jobs", request, wire.JobView, headers=headers, max_spend_ucr=job.max_cost_ucr)
 
     def quote(self, job: Submission) -> wire.Quote:
         """What the job can cost at most; nothing is created or uploaded."""
