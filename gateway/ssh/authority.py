@@ -6,10 +6,13 @@ no key to steal or to withdraw; a host trusts one public line.
 
 from __future__ import annotations
 
+import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -46,6 +49,18 @@ class Authority:
     """``private_key``: Ed25519, in OpenSSH's format, as `make_private_key` makes it."""
 
     private_key: bytes
+
+    @classmethod
+    def kept(cls, private_file: Path, public_file: Path) -> Authority:
+        """The one whose key is in ``private_file``, made at the first use; its public line is written for hosts."""
+        if not private_file.exists():
+            private_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_once(private_file, make_private_key())
+        authority = cls(private_file.read_bytes())
+        line = f"{authority.public_line}\n"
+        if not public_file.exists() or public_file.read_text() != line:
+            public_file.write_text(line)
+        return authority
 
     def __repr__(self) -> str:
         """Without the key."""
@@ -89,6 +104,18 @@ class Authority:
 def make_private_key() -> bytes:
     """A new Ed25519 key in OpenSSH's format, without a passphrase."""
     return _private(Ed25519PrivateKey.generate())
+
+
+def _write_once(path: Path, secret: bytes) -> None:
+    """Whole or not at all, for its owner only; who comes second keeps the first one's."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    with suppress(FileExistsError):
+        path.hardlink_to(temporary)
+    temporary.unlink()
 
 
 def _private(key: Ed25519PrivateKey) -> bytes:

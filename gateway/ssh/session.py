@@ -179,6 +179,11 @@ def connect(door: Door, identity: Identity, *, timeout_s: float = CONNECT_S) -> 
     return Session(door, client)
 
 
+def check_pin(door: Door) -> None:
+    """Raises InvalidRequest if what is pinned for a host is no host key."""
+    _pinned(door)
+
+
 @contextmanager
 def _explained(door: Door, undo: Callable[[], None]) -> Iterator[None]:
     try:
