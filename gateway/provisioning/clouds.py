@@ -72,7 +72,7 @@ def _ec2(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
         raise SetupError(f"cloud {cloud.name}: security_groups need a network", hint="name the subnet in burst.toml")
 
     def driver() -> NodeDriver:
-        return kind(
+        opened: NodeDriver = kind(
             secret["key"],
             secret["secret"],
             token=secret.get("token"),
@@ -81,6 +81,7 @@ def _ec2(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
             timeout=TIMEOUT_S,
             **_server(cloud.endpoint),
         )
+        return opened
 
     arguments = {
         "ex_subnet": _named(cloud.network) if cloud.network else None,
@@ -106,7 +107,7 @@ def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
     user, password = (secret["user"], secret["password"]) if by_password else map(secret.__getitem__, application)
 
     def driver() -> NodeDriver:
-        return kind(
+        opened: NodeDriver = kind(
             user,
             password,
             api_version="2.2",
@@ -117,6 +118,7 @@ def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
             ex_force_service_region=cloud.region or None,
             timeout=TIMEOUT_S,
         )
+        return opened
 
     arguments: dict[str, Any] = {
         "networks": [_named(cloud.network)] if cloud.network else None,
