@@ -64,7 +64,7 @@ class CloudSizeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, description="the cloud's own name of it: t3.small, m1.small, …")
+    name: str = Field(min_length=1, max_length=64, description="the cloud's own name of it: t3.small, m1.small, …")
     cores: int = Field(ge=1)
     memory_mb: int = Field(ge=128)
     gpus: int = Field(default=0, ge=0)

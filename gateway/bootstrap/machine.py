@@ -6,6 +6,7 @@ and no network.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import sys
@@ -21,7 +22,8 @@ from gateway.engines import distribution, ports
 from gateway.engines.distribution import Distribution
 from gateway.engines.embedded import EmbeddedSlurm, Site
 from gateway.engines.slurm_conf import Form
-from gateway.provisioning.libcloud_provider import LibcloudProvider
+from gateway.provisioning.cloud_router import CloudRouter
+from gateway.provisioning.clouds import open_cloud
 from gateway.provisioning.local_cloud import LocalCloud
 from gateway.settings import Settings
 from gateway.staging.embedded_store import EmbeddedStore
@@ -128,9 +130,15 @@ class Machine:
         return EmbeddedStore(self.settings)
 
     @cached_property
-    def provider(self) -> LibcloudProvider:
-        """The local cloud, through libcloud."""
-        return self.cloud.provider()
+    def provider(self) -> CloudRouter:
+        """The local cloud and those of the settings, through libcloud. Raises SetupError."""
+        others = {cloud.name: open_cloud(cloud, self.settings) for cloud in self.settings.clouds}
+        return CloudRouter(self.cloud.provider(), others)
+
+    @cached_property
+    def cluster(self) -> str:
+        """The tag of this gateway's machines: two gateways of one name may share a cloud account."""
+        return f"{self.settings.name}-{hashlib.sha256(self.secret).hexdigest()[:12]}"
 
     @cached_property
     def secret(self) -> bytes:
@@ -150,7 +158,7 @@ class Machine:
 
     def stop(self) -> list[str]:
         """End nodes, Slurm, store and network; the names of what ran."""
-        nodes = [machine.node for machine in self.provider.machines(self.settings.name)]
+        nodes = [machine.node for machine in self.provider.machines(self.cluster)]
         daemons = [daemon.stem for daemon in self.settings.run_dir.glob("*.pid") if self._runs(daemon.stem)]
         self.cloud.teardown()
         self.slurm.stop()

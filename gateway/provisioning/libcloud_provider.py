@@ -16,7 +16,7 @@ from libcloud.compute.base import Node, NodeDriver, NodeImage, NodeSize
 from libcloud.compute.drivers.ec2 import NAMESPACE as EC2_NAMESPACE
 from libcloud.compute.types import NodeState
 
-from gateway.errors import CloudError, CloudInvalid, CloudTransient, PriceUnknown
+from gateway.errors import Capacity, CloudError, CloudInvalid, CloudTransient, PriceUnknown
 from gateway.provisioning.cloud_faults import classify, is_gone
 from gateway.provisioning.node import (
     TAG_CLUSTER,
@@ -217,6 +217,16 @@ def _machine(node: Node, tags: Mapping[str, str]) -> Machine:
         state=_state(node),
         address=next(iter([*node.private_ips, *node.public_ips]), None),
         created_at=node.created_at,
+        no_room=_no_room(node),
+    )
+
+
+def _no_room(node: Node) -> str:
+    """What OpenStack's scheduler says of a server that it took and then could not place."""
+    fault = node.extra.get("fault") or {}
+    text = str(fault.get("message", "")) if isinstance(fault, Mapping) else ""
+    return (
+        text if node.state == NodeState.ERROR and isinstance(classify(Exception(text), changes=False), Capacity) else ""
     )
 
 
