@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from libcloud.compute.base import NodeDriver
 from libcloud.compute.providers import get_driver
 from libcloud.compute.types import Provider
 
-from gateway.errors import SetupError
+from gateway.errors import CloudTransient, SetupError
 from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.node import NodeProvider, Size
 from gateway.settings import CREDIT, CloudSettings, Settings
@@ -27,6 +28,8 @@ Opener = Callable[[CloudSettings, Settings], NodeProvider]
 
 TIMEOUT_S = 60
 """Seconds that a cloud may take for an answer; after that the outcome is unknown."""
+
+_LOOK_S = 1.0
 
 
 def open_cloud(cloud: CloudSettings, settings: Settings) -> NodeProvider:
@@ -58,6 +61,25 @@ def sizes_of(cloud: CloudSettings) -> tuple[Size, ...]:
         Size(size.name, size.cores, size.memory_mb, size.gpus, round(size.credits_per_hour * CREDIT))
         for size in cloud.sizes
     )
+
+
+def end_all(provider: NodeProvider, cluster: str, within_s: float = 120.0) -> list[str]:
+    """End every machine of a cluster and wait until the listing has none; their ids.
+
+    Raises CloudError if it cannot be read, or still has some after so long.
+    """
+    ended: set[str] = set()
+    deadline = time.monotonic() + within_s
+    while machines := provider.machines(cluster):
+        if time.monotonic() > deadline:
+            left = ", ".join(machine.id for machine in machines)
+            raise CloudTransient(f"{provider.name} still has {left}", hint="run `burst down` again")
+        for machine in machines:
+            if machine.id not in ended:
+                provider.destroy(machine.id)
+                ended.add(machine.id)
+        time.sleep(_LOOK_S)
+    return sorted(ended)
 
 
 def _ec2(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
