@@ -78,7 +78,7 @@ class CloudSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="how `offers` call it")
-    kind: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="the driver: ec2, openstack")
+    kind: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="the driver: ec2, openstack, hosts, vms")
     region: str = Field(default="", description="EC2's or OpenStack's name of the region")
     endpoint: str | None = Field(
         default=None,

@@ -17,11 +17,14 @@ from urllib.parse import urlsplit
 from libcloud.compute.base import NodeDriver
 from libcloud.compute.providers import get_driver
 from libcloud.compute.types import Provider
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import CloudTransient, SetupError
+from gateway.provisioning.hosts import open_hosts
 from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.node import NodeProvider, Size
-from gateway.settings import CREDIT, CloudSettings, Settings
+from gateway.settings import CREDIT, CloudSettings, HostSettings, Settings
+from gateway.ssh.authority import Authority
 
 Opener = Callable[[CloudSettings, Settings], NodeProvider]
 """Makes the provider of one cloud. It opens no connection; raises SetupError for what is missing or wrong."""
@@ -153,7 +156,21 @@ def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
     )
 
 
-KINDS: dict[str, Opener] = {"ec2": _ec2, "openstack": _openstack}
+def _hosts(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
+    """Hosts that are already there (docs/bare-metal.md). ``options``: ``hosts``, the inventory."""
+    listed = _options(cloud, "hosts").get("hosts", [])
+    try:
+        hosts = TypeAdapter(list[HostSettings]).validate_python(listed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise SetupError(f"cloud {cloud.name}: hosts.{where}: {first['msg']}", hint="see docs/bare-metal.md") from None
+    authority = Authority.kept(settings.secrets_dir / "ssh-ca.key", settings.directory / "ssh-ca.pub")
+    folder = settings.directory / "hosts" / cloud.name
+    return open_hosts(cloud.name, hosts, sizes_of(cloud), authority=authority, folder=folder)
+
+
+KINDS: dict[str, Opener] = {"ec2": _ec2, "openstack": _openstack, "hosts": _hosts}
 """Kind of cloud → what opens one. A further kind is one entry here."""
 
 
