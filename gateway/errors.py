@@ -15,6 +15,7 @@
     ├─ SchedulerError        ├─ SchedulerUnavailable (retry)  └─ SchedulerRefused (Slurm's own words)
     ├─ CloudError            ├─ Capacity ├─ Quota ├─ Throttled ├─ CloudAuth ├─ CloudInvalid
     │                        ├─ CloudTransient ├─ Ambiguous ├─ PriceUnknown └─ BootstrapFailed
+    ├─ SshError              ├─ HostUnreachable (retry) ├─ HostSilent ├─ HostKeyChanged └─ LoginRefused
     ├─ StoreError            ├─ StoreUnavailable (retry)  └─ ChecksumMismatch
     ├─ JobFailed             a job whose result was wanted did not complete
     ├─ SetupError            this machine lacks something
@@ -229,6 +230,37 @@ class BootstrapFailed(CloudError):
     """The node never became usable."""
 
     code = "bootstrap_failed"
+
+
+class SshError(BurstError):
+    """A host did not do what it was asked over SSH."""
+
+    code = "ssh_error"
+
+
+class HostUnreachable(SshError):
+    """The host does not answer; nothing was done on it."""
+
+    code = "host_unreachable"
+    retryable = True
+
+
+class HostSilent(SshError):
+    """The host may or may not have run the command."""
+
+    code = "host_silent"
+
+
+class HostKeyChanged(SshError):
+    """The host has another key than the one that is pinned for it."""
+
+    code = "host_key_changed"
+
+
+class LoginRefused(SshError):
+    """The host refuses the login."""
+
+    code = "login_refused"
 
 
 class StoreError(BurstError):

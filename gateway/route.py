@@ -310,10 +310,12 @@ def _never_ran(text: str) -> Done:
 
 def _starting(fleet: Fleet, stands: Standing) -> str:
     """The nodes that are not usable yet, by state: "small-[1-2] booting, small-3 requested"."""
-    by_state: dict[NodeState, list[str]] = {}
-    for name in stands.waiting_for:
-        by_state.setdefault(fleet.get(name).state, []).append(name)
-    return ", ".join(f"{fold(names)} {state}" for state, names in by_state.items() if state not in USABLE)
+    by_state: dict[str, list[str]] = {}
+    for node in map(fleet.get, stands.waiting_for):
+        why = f" ({node.reason})" if node.state is NodeState.CAPACITY_BLOCKED else ""
+        if node.state not in USABLE:
+            by_state.setdefault(f"{node.state}{why}", []).append(node.name)
+    return ", ".join(f"{fold(names)} {state}" for state, names in by_state.items())
 
 
 def _why(stands: Standing, starting: str) -> str:

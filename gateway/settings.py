@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -22,12 +23,17 @@ from pydantic_settings import (
 CREDIT = 1_000_000
 """Micro-credits in a credit."""
 
+LOCAL_CLOUD = "local"
+"""Name of this computer among the clouds."""
+
+_THIS_COMPUTER = ("127.0.0.1", "::1", "localhost")
+
 SOCKET_PATH_MAX = 107
 """Longest path of a Unix socket in bytes (unix(7), sun_path)."""
 
 
 class SizeSettings(BaseModel):
-    """One size of machine that the local cloud offers."""
+    """One size of Slurm nodes; the local cloud offers it, other clouds may."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,6 +47,61 @@ class SizeSettings(BaseModel):
     )
     credits_per_hour: float = Field(gt=0, description="price of one node for one hour, in credits")
     max_nodes: int = Field(ge=1, le=500)
+    offers: tuple[str, ...] = Field(
+        default=(),
+        description='where its nodes come from, as "CLOUD/SIZE", first choice first; default: the local cloud alone, '
+        '"local/NAME"',
+    )
+
+    @property
+    def supplies(self) -> tuple[str, ...]:
+        """``offers``, or what stands for none."""
+        return self.offers or (f"{LOCAL_CLOUD}/{self.name}",)
+
+
+class CloudSizeSettings(BaseModel):
+    """One size of machine that a cloud offers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=64, description="the cloud's own name of it: t3.small, m1.small, …")
+    cores: int = Field(ge=1)
+    memory_mb: int = Field(ge=128)
+    gpus: int = Field(default=0, ge=0)
+    credits_per_hour: float = Field(gt=0, description="what it costs the site, in credits; jobs pay their size's price")
+    max_nodes: int = Field(ge=1, le=500, description="most of them at once")
+
+
+class CloudSettings(BaseModel):
+    """One cloud beside the local one. docs/clouds.md says what each kind needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="how `offers` call it")
+    kind: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="the driver: ec2, openstack, hosts, vms")
+    region: str = Field(default="", description="EC2's or OpenStack's name of the region")
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="URL of its API (OpenStack: Keystone's); default for EC2: the region's",
+    )
+    image: str | None = Field(default=None, description="id of the image (OpenStack: or its name)")
+    network: str | None = Field(default=None, description="id of the subnet (EC2) or network (OpenStack)")
+    security_groups: tuple[str, ...] = Field(default=(), description="ids (EC2) or names (OpenStack)")
+    credential: str | None = Field(
+        default=None, pattern=r"^[^/]+$", description="JSON file below DIRECTORY/secrets, mode 0600; default: NAME.json"
+    )
+    poll_s: float = Field(default=3.0, ge=0, description="its machines are listed at most this often")
+    sizes: tuple[CloudSizeSettings, ...] = Field(min_length=1)
+    options: dict[str, Any] = Field(default_factory=dict, description="what only this kind knows")
+
+    @field_validator("endpoint")
+    @classmethod
+    def _private(cls, endpoint: str | None) -> str | None:
+        """User-data carries a one-time token: it leaves this computer encrypted or not at all."""
+        if endpoint and endpoint.startswith("http://") and urlsplit(endpoint).hostname not in _THIS_COMPUTER:
+            raise ValueError("http is for this computer only; use https")
+        return endpoint
 
 
 DEFAULT_SIZES = (
@@ -48,6 +109,21 @@ DEFAULT_SIZES = (
     SizeSettings(name="large", cores=8, memory_mb=4096, credits_per_hour=6.0, max_nodes=4),
     SizeSettings(name="gpu", cores=4, memory_mb=4096, gpus=1, credits_per_hour=30.0, max_nodes=2),
 )
+
+
+class HostSettings(BaseModel):
+    """One host that is already there and that the gateway may use as a node."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    address: str = Field(min_length=1, description="IP address or name")
+    port: int = Field(default=22, ge=1, le=65535, description="of its sshd")
+    user: str = Field(default="root", min_length=1, description="whom to log in as; another than root needs sudo")
+    host_key: str = Field(
+        min_length=1, description='"ssh-ed25519 AAAA…", as ssh-keyscan prints it; another key is refused'
+    )
+    size: str = Field(description="the name of one of the sizes: what the host counts as")
 
 
 class Settings(BaseSettings):
@@ -70,6 +146,11 @@ class Settings(BaseSettings):
         default="auto", description="form of the local cloud's nodes; auto tries containers first"
     )
     sizes: tuple[SizeSettings, ...] = Field(default=DEFAULT_SIZES, description="sizes of the local cloud")
+    clouds: tuple[CloudSettings, ...] = Field(default=(), description="clouds beside the local one; see docs/clouds.md")
+    node_address: str | None = Field(
+        default=None,
+        description="address of this computer that nodes in other clouds reach; default: the local cloud's own",
+    )
     image_suite: str = Field(default="trixie", description="Debian suite of the node image and of the private Slurm")
     image_packages: tuple[str, ...] = Field(
         default=("openmpi-bin", "python3-mpi4py", "python3-numpy", "xtb"),
@@ -93,6 +174,21 @@ class Settings(BaseSettings):
         Raises ``pydantic.ValidationError`` for an unknown key or a value out of range.
         """
         return cls(directory=directory.resolve())
+
+    @model_validator(mode="after")
+    def _offers_exist(self) -> Self:
+        """Each offer is a size of a known cloud, and no smaller than what Slurm is told of its nodes."""
+        if len({LOCAL_CLOUD, *(cloud.name for cloud in self.clouds)}) <= len(self.clouds):
+            raise ValueError(f"clouds: names differ, and none is {LOCAL_CLOUD}")
+        sizes: dict[str, SizeSettings | CloudSizeSettings] = {f"{LOCAL_CLOUD}/{size.name}": size for size in self.sizes}
+        sizes |= {f"{cloud.name}/{size.name}": size for cloud in self.clouds for size in cloud.sizes}
+        for size in self.sizes:
+            for offer in size.offers:
+                if offer not in sizes:
+                    raise ValueError(f"size {size.name}: there is no offer {offer}; there are {', '.join(sizes)}")
+                if less := _less(sizes[offer], size):
+                    raise ValueError(f"size {size.name}: its offer {offer} has less {less}")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -153,6 +249,11 @@ class Settings(BaseSettings):
     def spool_dir(self) -> Path:
         """Requests of slurmctld's programs that the gateway has yet to take."""
         return self.directory / "spool"
+
+
+def _less(offer: SizeSettings | CloudSizeSettings, size: SizeSettings) -> str:
+    """What an offer has less of than a size promises; "" if of nothing."""
+    return next((what for what in ("cores", "memory_mb", "gpus") if getattr(offer, what) < getattr(size, what)), "")
 
 
 class _Environment(EnvSettingsSource):

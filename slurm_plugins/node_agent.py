@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """The agent of an elastic node: it joins the cluster, keeps the node's lease, and moves a job's files in and out.
 
-    node_agent.py run [--process] [--join FILE]   the node's daemon
-    node_agent.py prolog | epilog                 around each job, by slurmd; SLURM_SCRIPT_CONTEXT may say which
-    node_agent.py live ID PARENT                  by prolog: shows what a running job prints
+    node_agent.py run [--process | --guest] [--join FILE]   the node's daemon
+    node_agent.py prolog | epilog          around each job, by slurmd; SLURM_SCRIPT_CONTEXT may say which
+    node_agent.py live ID PARENT           by prolog: shows what a running job prints
 
 Below ROOT (0700): identity.json, what the one-time token was traded for; jobs/ID/, a job's plan, the snapshot taken
 before it ran and the list of what is in the store already; agent.log.
@@ -56,7 +56,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=1800.0, help="seconds to wait for one who does not answer")
     commands = parser.add_subparsers(dest="word", metavar="run | prolog | epilog")
     start = commands.add_parser("run")
-    start.add_argument("--process", action="store_true", help="the node is only a slurmd, not a machine of its own")
+    form = start.add_mutually_exclusive_group()
+    form.add_argument("--process", action="store_true", help="the node is only a slurmd, not a machine of its own")
+    form.add_argument("--guest", action="store_true", help="the node is a host that is lent: leave it as it was")
     start.add_argument("--join", default="/etc/burst/join.json")
     show = commands.add_parser("live")
     show.add_argument("id", type=int)
@@ -73,7 +75,7 @@ def _options() -> argparse.Namespace:
 
 def _command(options: argparse.Namespace, root: Path) -> int:
     if options.command == "run":
-        return run(root, Path(options.join), options.patience, process=options.process)
+        return run(root, Path(options.join), options.patience, process=options.process, guest=options.guest)
     node = Node(root, json.loads((root / "identity.json").read_text()), options.patience)
     if options.command == "live":
         return live(node, options.id, options.parent)

@@ -22,7 +22,9 @@ from gateway.identity.join import token_hash
 from gateway.identity.key_ring import KeyRing
 from gateway.placement.offers import Offer
 from gateway.provisioning.fleet import ElasticNode, Fleet
+from gateway.provisioning.listing import Lister
 from gateway.provisioning.provision import Join, Provisioner
+from gateway.provisioning.supply import Supplies
 from gateway.provisioning.user_data import UserData, render
 from gateway.route import Hands, Ports, Work
 from gateway.runner.jobs import JobRunner
@@ -35,11 +37,13 @@ from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.people import PeopleService
 from gateway.service.submission import Limits, SubmissionService
-from gateway.settings import Settings
+from gateway.settings import LOCAL_CLOUD, Settings
 from gateway.storage.database import Database
 from gateway.storage.nodes import SqlFleet
 from gateway.storage.work import SqlWork
 from slurm_plugins.agent.one_file import agent_text
+
+_LOCAL_POLL_S = 0.15
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,9 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     audience = f"burst/{settings.name}/{hashlib.sha256(machine.secret).hexdigest()[:16]}"
     ports = _ports(settings, machine, database, ring)
     ready = NodesReady()
-    node_runner = NodeRunner(_provisioner(settings, machine, database, ports), ports.engine, settings.spool_dir, ready)
+    supplies = Supplies.of(settings)
+    provisioner = _provisioner(machine, database, ports, supplies)
+    node_runner = NodeRunner(provisioner, _lister(settings, machine), ports.engine, settings.spool_dir, ready)
     hands = Hands()
     job_runner = JobRunner(ports, hands)
     gateway = _gateway(settings, machine, ports, audience=audience, hands=hands, nodes=node_runner, jobs=job_runner)
@@ -100,7 +106,7 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
     )
 
 
-def _provisioner(settings: Settings, machine: Machine, database: Database, ports: Ports) -> Provisioner:
+def _provisioner(machine: Machine, database: Database, ports: Ports, supplies: Supplies) -> Provisioner:
     @contextmanager
     def fleet() -> Iterator[Fleet]:
         with database.begin() as connection:
@@ -109,7 +115,12 @@ def _provisioner(settings: Settings, machine: Machine, database: Database, ports
     def invite(node: ElasticNode) -> Join:
         return _invitation(machine, node)
 
-    return Provisioner(settings.name, fleet, machine.provider, invite, Power(ports.engine), _now)
+    return Provisioner(machine.cluster, fleet, machine.provider, invite, Power(ports.engine), _now, supplies)
+
+
+def _lister(settings: Settings, machine: Machine) -> Lister:
+    poll_s = {LOCAL_CLOUD: _LOCAL_POLL_S} | {cloud.name: cloud.poll_s for cloud in settings.clouds}
+    return Lister(lambda cloud: machine.provider.machines_at(cloud, machine.cluster), poll_s)
 
 
 def _invitation(machine: Machine, node: ElasticNode) -> Join:
@@ -167,10 +178,11 @@ def _gateway(
 
 def _offers(settings: Settings, machine: Machine) -> tuple[Offer, ...]:
     most = {size.name: size.max_nodes for size in settings.sizes}
+    supplies = Supplies.of(settings)
     return tuple(
         Offer(
             name=size.name,
-            provider=machine.provider.name,
+            provider=", ".join(supplies.clouds(size.name)),
             cores=size.cores,
             memory_mb=size.memory_mb,
             gpus=size.gpus,

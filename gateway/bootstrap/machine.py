@@ -6,6 +6,7 @@ and no network.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import sys
@@ -21,7 +22,8 @@ from gateway.engines import distribution, ports
 from gateway.engines.distribution import Distribution
 from gateway.engines.embedded import EmbeddedSlurm, Site
 from gateway.engines.slurm_conf import Form
-from gateway.provisioning.libcloud_provider import LibcloudProvider
+from gateway.provisioning.cloud_router import CloudRouter
+from gateway.provisioning.clouds import end_all, open_cloud
 from gateway.provisioning.local_cloud import LocalCloud
 from gateway.settings import Settings
 from gateway.staging.embedded_store import EmbeddedStore
@@ -52,6 +54,7 @@ class Machine:
             cloud = pool.submit(LocalCloud.open, settings, progress)
             found = pool.submit(distribution.find, settings.slurm, settings.cache_dir, settings.image_suite, progress)
             machine = cls(settings, cloud.result(), found.result())
+        _ = machine.provider  # what is wrong with a cloud's settings is said now
         _record(settings).write_text(json.dumps(machine.facts()))
         return machine
 
@@ -77,7 +80,12 @@ class Machine:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where the gateway listens: for people, and for nodes if that is somewhere else."""
-        return (LOOPBACK, self.cloud.address) if self.cloud.address != LOOPBACK else (LOOPBACK,)
+        return (LOOPBACK, self.node_address) if self.node_address != LOOPBACK else (LOOPBACK,)
+
+    @property
+    def node_address(self) -> str:
+        """This computer's address for nodes."""
+        return self.settings.node_address or self.cloud.address
 
     @cached_property
     def port(self) -> int:
@@ -93,7 +101,7 @@ class Machine:
     @property
     def node_url(self) -> str:
         """For nodes."""
-        return f"http://{self.cloud.address}:{self.port}"
+        return f"http://{self.node_address}:{self.port}"
 
     @property
     def job_directory(self) -> str:
@@ -119,7 +127,7 @@ class Machine:
         form: Form = "container" if self.isolated else "process"
         # The image brings PMIx, so that a plain srun starts the ranks of an MPI program.
         mpi = "pmix" if self.isolated else "none"
-        site = Site(form, self.cloud.address, prolog=wrapper, epilog=wrapper, mpi=mpi)
+        site = Site(form, self.node_address, prolog=wrapper, epilog=wrapper, mpi=mpi)
         return EmbeddedSlurm(self.settings, self.distribution, site)
 
     @cached_property
@@ -128,9 +136,15 @@ class Machine:
         return EmbeddedStore(self.settings)
 
     @cached_property
-    def provider(self) -> LibcloudProvider:
-        """The local cloud, through libcloud."""
-        return self.cloud.provider()
+    def provider(self) -> CloudRouter:
+        """The local cloud and those of the settings, through libcloud. Raises SetupError."""
+        others = {cloud.name: open_cloud(cloud, self.settings) for cloud in self.settings.clouds}
+        return CloudRouter(self.cloud.provider(), others)
+
+    @cached_property
+    def cluster(self) -> str:
+        """The tag of this gateway's machines: two gateways of one name may share a cloud account."""
+        return f"{self.settings.name}-{hashlib.sha256(self.secret).hexdigest()[:12]}"
 
     @cached_property
     def secret(self) -> bytes:
@@ -149,12 +163,16 @@ class Machine:
         return (*self.slurm.heal(), *(["store"] if self.store.heal() else []))
 
     def stop(self) -> list[str]:
-        """End nodes, Slurm, store and network; the names of what ran."""
-        nodes = [machine.node for machine in self.provider.machines(self.settings.name)]
+        """End nodes, Slurm, store and network; the names of what ran. Raises CloudError if machines may be left."""
+        nodes = [machine.node for machine in self.cloud.provider().machines(self.cluster)]
         daemons = [daemon.stem for daemon in self.settings.run_dir.glob("*.pid") if self._runs(daemon.stem)]
         self.cloud.teardown()
         self.slurm.stop()
         self.store.stop()
+        # Last, so that a cloud that is silent keeps nothing else running.
+        nodes += [
+            node for cloud in self.settings.clouds for node in end_all(open_cloud(cloud, self.settings), self.cluster)
+        ]
         return [*sorted(nodes), *sorted(daemons)]
 
     def _runs(self, name: str) -> bool:

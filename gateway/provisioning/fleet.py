@@ -24,6 +24,8 @@ class ElasticNode:
     state: NodeState
     offer: str
     since: datetime
+    supply: str | None = None
+    """Where its machine was ordered, "CLOUD/SIZE"; no other is asked before that order's outcome is known."""
     machine_id: str | None = None
     address: str | None = None
     join_token_hash: str | None = None

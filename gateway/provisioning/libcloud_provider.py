@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from libcloud.compute.base import Node, NodeDriver, NodeImage, NodeSize
+from libcloud.compute.drivers.ec2 import NAMESPACE as EC2_NAMESPACE
 from libcloud.compute.types import NodeState
 
-from gateway.errors import CloudError, CloudInvalid, CloudTransient, PriceUnknown
+from gateway.errors import Capacity, CloudError, CloudInvalid, CloudTransient, PriceUnknown
 from gateway.provisioning.cloud_faults import classify, is_gone
 from gateway.provisioning.node import (
     TAG_CLUSTER,
@@ -41,18 +42,35 @@ class Dialect:
     """Its argument for a client token; None if its cloud has no such thing."""
     kept_tags: str
     """Where a listed node's ``extra`` has the tags."""
-    filter_by_cluster: Callable[[str], Mapping[str, Any]] = lambda _: {}
-    """Arguments of list_nodes that leave out what is not ours."""
+    all_nodes: Callable[[Any, str], list[Node]] = lambda driver, _: driver.list_nodes()
+    """All nodes of a cluster, to the last page; those of others may be among them."""
+    has_ids: frozenset[str] = frozenset()
+    """Of "size" and "image", what the settings name by its id; the rest is looked up by id or name."""
+
+
+EC2_PAGE = 200
+"""Instances asked for at a time; a reply without a limit is refused or cut short in a large account."""
+
+
+def _ec2_nodes(driver: Any, cluster: str) -> list[Node]:
+    """DescribeInstances by tag and in pages: the driver's own list_nodes asks for no page and reads no NextToken."""
+    asked = {"Action": "DescribeInstances", "MaxResults": str(EC2_PAGE)}
+    asked |= {"Filter.1.Name": f"tag:{TAG_CLUSTER}", "Filter.1.Value.1": cluster}
+    xml = f"{{{EC2_NAMESPACE}}}"
+    nodes: list[Node] = []
+    page: str | None = ""
+    while page is not None:
+        answer = driver.connection.request(driver.path, params={**asked, **({"NextToken": page} if page else {})})
+        for reservation in answer.object.findall(f"{xml}reservationSet/{xml}item"):
+            nodes += driver._to_nodes(reservation, "instancesSet/item")  # noqa: SLF001 - libcloud has no other reader
+        page = answer.object.findtext(f"{xml}nextToken") or None
+    return nodes
 
 
 DIALECTS: Mapping[str, Dialect] = {
     "local": Dialect("ex_userdata", "ex_metadata", "ex_client_token", "tags"),
     "ec2": Dialect(
-        "ex_userdata",
-        "ex_metadata",
-        "ex_clienttoken",
-        "tags",
-        lambda cluster: {"ex_filters": {f"tag:{TAG_CLUSTER}": cluster}},
+        "ex_userdata", "ex_metadata", "ex_clienttoken", "tags", _ec2_nodes, has_ids=frozenset({"size", "image"})
     ),
     "openstack": Dialect("ex_userdata", "ex_metadata", None, "metadata"),
 }
@@ -108,7 +126,7 @@ class LibcloudProvider:
     def machines(self, cluster: str) -> tuple[Machine, ...]:
         """Every machine tagged with ``cluster`` that has not ended. Raises CloudError."""
         with _classified(changes=False):
-            nodes = self._driver.list_nodes(**self._dialect.filter_by_cluster(cluster))
+            nodes = self._dialect.all_nodes(self._driver, cluster)
         tagged = ((node, self._tags(node)) for node in nodes if node.state != NodeState.TERMINATED)
         return tuple(_machine(node, tags) for node, tags in tagged if tags.get(TAG_CLUSTER) == cluster)
 
@@ -155,16 +173,22 @@ class LibcloudProvider:
         return next(live, None)
 
     def _size(self, name: str) -> NodeSize:
+        if "size" in self._dialect.has_ids:
+            # Not from libcloud's list, which is made by hand and lacks what is younger than its release.
+            return NodeSize(name, name, ram=0, disk=0, bandwidth=0, price=0.0, driver=self._driver)
         for size in self._driver.list_sizes():
             if name in {size.id, size.name}:
                 return size
         raise CloudInvalid(f"{self.name} has no size {name}", hint="check the sizes in the settings")
 
     def _image(self) -> NodeImage:
-        if self._image_name is not None:
-            return NodeImage(id=self._image_name, name=self._image_name, driver=self._driver)
-        image: NodeImage = self._driver.list_images()[0]
-        return image
+        name = self._image_name
+        if name is not None and "image" in self._dialect.has_ids:
+            return NodeImage(id=name, name=name, driver=self._driver)
+        for image in self._driver.list_images():
+            if name is None or name in {image.id, image.name}:
+                return image
+        raise CloudInvalid(f"{self.name} has no image {name}", hint="check the image in the settings")
 
     def _handle(self, machine_id: str) -> Node:
         return Node(machine_id, "", NodeState.UNKNOWN, [], [], self._driver)
@@ -193,6 +217,16 @@ def _machine(node: Node, tags: Mapping[str, str]) -> Machine:
         state=_state(node),
         address=next(iter([*node.private_ips, *node.public_ips]), None),
         created_at=node.created_at,
+        no_room=_no_room(node),
+    )
+
+
+def _no_room(node: Node) -> str:
+    """What OpenStack's scheduler says of a server that it took and then could not place."""
+    fault = node.extra.get("fault") or {}
+    text = str(fault.get("message", "")) if isinstance(fault, Mapping) else ""
+    return (
+        text if node.state == NodeState.ERROR and isinstance(classify(Exception(text), changes=False), Capacity) else ""
     )
 
 

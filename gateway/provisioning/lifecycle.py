@@ -16,7 +16,7 @@ class NodeState(StrEnum):
     INTENT = "intent"
     """Slurm asked for it: a durable row, a generation, a token."""
     CAPACITY_BLOCKED = "capacity-blocked"
-    """The cloud had no room; its offer is in back-off."""
+    """No supply of its size had room; they are asked again after a while."""
     REQUESTED = "requested"
     """The create call is on its way."""
     AMBIGUOUS = "ambiguous"
@@ -54,7 +54,7 @@ def _or_end(*states: NodeState) -> frozenset[NodeState]:
 
 MOVES: dict[NodeState, frozenset[NodeState]] = {
     NodeState.OFF: frozenset({NodeState.INTENT}),
-    NodeState.INTENT: frozenset({NodeState.REQUESTED, NodeState.OFF}),
+    NodeState.INTENT: frozenset({NodeState.REQUESTED, NodeState.CAPACITY_BLOCKED, NodeState.OFF}),
     # A node may trade its token before the reply to our create call, or before the listing tells that its machine runs.
     NodeState.REQUESTED: _or_end(
         NodeState.PENDING,
@@ -64,7 +64,7 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
         NodeState.FAILED_BOOT,
     ),
     NodeState.AMBIGUOUS: _or_end(NodeState.PENDING, NodeState.BOOTSTRAPPED, NodeState.REQUESTED, NodeState.FAILED_BOOT),
-    NodeState.CAPACITY_BLOCKED: _or_end(NodeState.REQUESTED, NodeState.FAILED_BOOT),
+    NodeState.CAPACITY_BLOCKED: _or_end(NodeState.REQUESTED, NodeState.CAPACITY_BLOCKED, NodeState.FAILED_BOOT),
     NodeState.PENDING: _or_end(NodeState.BOOTING, NodeState.BOOTSTRAPPED, NodeState.FAILED_BOOT),
     NodeState.BOOTING: _or_end(NodeState.BOOTSTRAPPED, NodeState.FAILED_BOOT),
     NodeState.BOOTSTRAPPED: _or_end(NodeState.IDLE, NodeState.BUSY, NodeState.QUARANTINED, NodeState.FAILED_BOOT),

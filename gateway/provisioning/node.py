@@ -20,18 +20,20 @@ TAG_TOKEN = "gw-intent"  # noqa: S105 - a name of a tag
 
 @dataclass(frozen=True)
 class NodeOrder:
-    """What to create. ``token`` = H(cluster, node, generation, offer)."""
+    """What to create. ``token`` = H(cluster, node, generation, supply)."""
 
     cluster: str
     node: str
     generation: int
     size: str
     user_data: str
+    supply: str = ""
+    """The size's full name among several clouds, "CLOUD/SIZE"."""
 
     @property
     def token(self) -> str:
         """Idempotency token, 32 hex digits: the same try has the same token, a new try another."""
-        text = "\0".join((self.cluster, self.node, str(self.generation), self.size))
+        text = "\0".join((self.cluster, self.node, str(self.generation), self.supply or self.size))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
@@ -66,6 +68,8 @@ class Machine:
     state: MachineState
     address: str | None
     created_at: datetime | None = None
+    no_room: str = ""
+    """What its cloud says if it took the order and then had no room; the machine is an empty record."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ class Size:
 class NodeProvider(Protocol):
     """A cloud. Methods raise the CloudError of their class; they never retry by themselves."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What messages call it."""
 
     def sizes(self) -> tuple[Size, ...]:
         """What can be had."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, NotFound
+from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, NotFound, Quota
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
-from gateway.provisioning.reconcile import Act, Seen, SlurmStates, Source, Verdict, decide, orphans
+from gateway.provisioning.reconcile import Act, Seen, SlurmStates, Verdict, decide, orphans
+from gateway.provisioning.supply import Supplies
 
 FleetWork = Callable[[], AbstractContextManager[Fleet]]
 """Opens a transaction on the fleet."""
@@ -51,6 +52,7 @@ class Provisioner:
     """Deterministic for a node's generation, so that a repeated launch invites the same machine."""
     slurm: SlurmNodes
     now: Callable[[], datetime]
+    supplies: Supplies = field(default_factory=Supplies)
 
     def want(self, names: Iterable[str]) -> tuple[str, ...]:
         """ResumeProgram: note that Slurm wants these nodes; unknown names are left out and returned.
@@ -109,6 +111,9 @@ class Provisioner:
                 self._launch(node)
             case Act.FAIL:
                 self._fail(node, verdict.text)
+            case Act.ELSEWHERE:
+                assert isinstance(machine, Machine)  # noqa: S101 - it is what the verdict was about
+                self._elsewhere(node, machine)
             case Act.DESTROY:
                 self._destroy(node, machine, verdict.text)
 
@@ -124,16 +129,47 @@ class Provisioner:
             fleet.move(node, verdict.state, self.now(), verdict.text, **facts)
 
     def _launch(self, node: ElasticNode) -> None:
+        """Ask one supply after the other until one takes the order.
+
+        An order whose outcome is not known is repeated where it was given: elsewhere it might make a second machine.
+        """
         join = self.invite(node)
-        if node.state is not NodeState.REQUESTED:
-            with self.fleet() as fleet:
-                text = f"asking {self.provider.name} for size {node.offer}"
-                node = fleet.move(node, NodeState.REQUESTED, self.now(), text, join_token_hash=join.token_hash)
-        try:
-            machine = self.provider.create(order_of(self.cluster, node, join.user_data))
-        except CloudError as error:
-            self._refused(node, error)
-            return
+        refused: dict[str, CloudError] = {}
+        supply = node.supply if node.state in _UNDECIDED else None
+        while (supply := supply or self._next(node, refused)) is not None:
+            try:
+                node = self._asking(node, supply, join)
+                machine = self.provider.create(order_of(self.cluster, node, join.user_data))
+            except CloudError as error:
+                if isinstance(error, Ambiguous) or error.retryable:
+                    self._undecided(node, error)
+                    return
+                refused[supply] = error
+                node = self._refused(node, refused)
+                supply = None
+            else:
+                self._made(node, machine)
+                return
+        if not any(isinstance(error, _NO_ROOM) for error in refused.values()):
+            self._fail(node, _sentence(refused))
+
+    def _next(self, node: ElasticNode, refused: Collection[str]) -> str | None:
+        supply = self.supplies.next(node.offer, refused, self.now())
+        return supply.name if supply is not None else None
+
+    def _asking(self, node: ElasticNode, supply: str, join: Join) -> ElasticNode:
+        """Record the intent. Raises Capacity if other nodes use as much of the supply as we may."""
+        if node.state is NodeState.REQUESTED:
+            return node
+        most = self.supplies.find(node.offer, supply).most
+        with self.fleet() as fleet:
+            used = sum(each.supply == supply for each in fleet.all() if each.name != node.name)
+            if most is not None and used >= most and node.supply != supply:
+                raise Capacity(f"all {most} that may be used are in use")
+            facts = {"join_token_hash": join.token_hash, "supply": supply}
+            return fleet.move(node, NodeState.REQUESTED, self.now(), f"asking for {supply}", **facts)
+
+    def _made(self, node: ElasticNode, machine: Machine) -> None:
         with self.fleet() as fleet:
             facts = {"machine_id": machine.id, "address": machine.address}
             current = fleet.get(node.name)
@@ -142,13 +178,29 @@ class Provisioner:
             elif current.generation == node.generation and current.machine_id is None:
                 fleet.note(current, **facts)  # it joined before the cloud's reply came back
 
-    def _refused(self, node: ElasticNode, error: CloudError) -> None:
-        if not isinstance(error, (Ambiguous, Capacity)) and not error.retryable:
-            self._fail(node, error.detail)
-            return
-        blocked = NodeState.CAPACITY_BLOCKED if isinstance(error, Capacity) else NodeState.AMBIGUOUS
+    def _undecided(self, node: ElasticNode, error: CloudError) -> None:
         with self.fleet() as fleet:
-            fleet.move(node, blocked, self.now(), error.detail, reason=error.detail)
+            fleet.move(node, NodeState.AMBIGUOUS, self.now(), error.detail, reason=error.detail)
+
+    def _refused(self, node: ElasticNode, refused: Mapping[str, CloudError]) -> ElasticNode:
+        """Record the last refusal; the node may ask elsewhere."""
+        supply, error = list(refused.items())[-1]
+        if isinstance(error, _NO_ROOM):
+            self.supplies.full(supply, self.now())
+        text = f"{supply}: {error.detail}"
+        with self.fleet() as fleet:
+            return fleet.move(
+                node, NodeState.CAPACITY_BLOCKED, self.now(), text, reason=_sentence(refused), supply=None
+            )
+
+    def _elsewhere(self, node: ElasticNode, machine: Machine) -> None:
+        if node.supply is not None:
+            self.supplies.full(node.supply, self.now())
+        with self.fleet() as fleet:
+            # Still wanted: once what there is of the machine is gone, another generation asks the other supplies.
+            text = f"{node.supply}: {machine.no_room}"
+            fleet.move(node, NodeState.TERMINATING, self.now(), text, reason=text, wanted=True)
+        self.provider.destroy(machine.id)
 
     def _fail(self, node: ElasticNode, reason: str) -> None:
         # Slurm first: while it cannot be told, the node stays as it is and this is tried again.
@@ -185,7 +237,13 @@ class Provisioner:
 _CONSOLE_MOST = 2000
 """Characters of a failed machine's console that are kept."""
 
-_OF_A_MACHINE = ("machine_id", "address", "join_token_hash", "secret", "lease_until", "job")
+_UNDECIDED = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS})
+"""An order was given, and its outcome is not known."""
+
+_NO_ROOM = (Capacity, Quota)
+"""Refusals that pass: machines end, quotas grow."""
+
+_OF_A_MACHINE = ("supply", "machine_id", "address", "join_token_hash", "secret", "lease_until", "job")
 
 _LAUNCHED = frozenset(
     {
@@ -201,9 +259,11 @@ _LAUNCHED = frozenset(
 
 def order_of(cluster: str, node: ElasticNode, user_data: str) -> NodeOrder:
     """The create call's order for a node's present generation."""
-    return NodeOrder(cluster=cluster, node=node.name, generation=node.generation, size=node.offer, user_data=user_data)
+    return NodeOrder(
+        cluster=cluster, node=node.name, generation=node.generation, size=node.supply or node.offer, user_data=user_data
+    )
 
 
-def seen(node: ElasticNode, machines: Mapping[tuple[str, int], Machine] | Source) -> Seen:
-    """The machine of a node's present generation in a listing by (node, generation)."""
-    return machines if isinstance(machines, Source) else machines.get((node.name, node.generation))
+def _sentence(refused: Mapping[str, CloudError]) -> str:
+    """One line with what each supply said."""
+    return "; ".join(f"{supply}: {error.detail}" for supply, error in refused.items())

@@ -31,6 +31,8 @@ class Act(StrEnum):
     """Create the machine, or find the one that an earlier try made."""
     FAIL = "fail"
     """Tell Slurm that the node is down, then end its machine."""
+    ELSEWHERE = "elsewhere"
+    """Its cloud took the order and then had no room: end what there is and ask another; Slurm need not know."""
     DESTROY = "destroy"
 
 
@@ -77,7 +79,7 @@ def decide(node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime) 
 
 
 def orphans(machines: Collection[Machine], nodes: Mapping[str, ElasticNode]) -> tuple[Machine, ...]:
-    """Machines that carry our tags and belong to no open node of their generation."""
+    """Machines that carry our tags and belong to no open node of their generation, second ones of a node included."""
     return tuple(machine for machine in machines if not _owned(machine, nodes.get(machine.node)))
 
 
@@ -87,6 +89,8 @@ def is_up(slurm: frozenset[str]) -> bool:
 
 
 def _starting(node: ElasticNode, machine: Seen, now: datetime) -> Verdict:
+    if isinstance(machine, Machine) and machine.no_room:
+        return Verdict(Act.ELSEWHERE, machine.no_room)
     if (gone := _gone(node, machine, now)) is not None:
         return gone
     if machine is Source.UNREAD:
@@ -142,7 +146,9 @@ def _overdue(node: ElasticNode, now: datetime, what: str) -> Verdict:
 
 
 def _owned(machine: Machine, node: ElasticNode | None) -> bool:
-    return node is not None and node.state is not NodeState.OFF and node.generation == machine.generation
+    if node is None or node.state is NodeState.OFF or node.generation != machine.generation:
+        return False
+    return node.machine_id in {None, machine.id}
 
 
 def _working(slurm: frozenset[str]) -> NodeState:

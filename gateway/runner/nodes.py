@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +20,9 @@ from gateway.engines.engine import Engine
 from gateway.errors import BurstError
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import USABLE, NodeState
-from gateway.provisioning.node import Machine
-from gateway.provisioning.provision import Provisioner, seen
-from gateway.provisioning.reconcile import Source
+from gateway.provisioning.listing import Lister, Listing
+from gateway.provisioning.provision import Provisioner
+from gateway.provisioning.reconcile import Seen, Source
 from gateway.route import Hands
 from gateway.runner.site import NodesReady, spooled
 from gateway.slurm.hostlists import fold
@@ -31,7 +32,6 @@ log = structlog.get_logger(__name__)
 _JOINING_TICK_S = 0.03
 """While slurmd is about to register: Slurm calls no program of ours then, and a job waits for it."""
 _BUSY_TICK_S = 0.15
-"""Also how often at most the cloud is asked for its listing."""
 _QUIET_TICK_S = 1.0
 _REAP_EVERY_S = 10.0
 
@@ -47,6 +47,7 @@ class NodeRunner:
     """One thread that looks, and a pool that acts."""
 
     provisioner: Provisioner
+    lister: Lister
     engine: Engine
     spool: Path
     ready: NodesReady
@@ -58,9 +59,8 @@ class NodeRunner:
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="node")
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
-        self._orphans: frozenset[str] = frozenset()
-        self._reaped_at = 0.0
-        self._listed_at = 0.0
+        self._orphans: dict[str, frozenset[str]] = {}
+        self._reaped_at: dict[str, float] = {}
 
     def start(self) -> None:
         """Begin."""
@@ -72,6 +72,7 @@ class NodeRunner:
         self.wake()
         self._thread.join()
         self._pool.shutdown(wait=True)
+        self.lister.close()
 
     def wake(self) -> None:
         """Look now: something happened."""
@@ -82,12 +83,12 @@ class NodeRunner:
         self._take_requests()
         with self.provisioner.fleet() as fleet:
             nodes = [node for node in fleet.all() if node.state is not NodeState.OFF or node.wanted]
-        machines = self._machines() if nodes or self._reap_due() else {}
+        listing = self.lister.read() if nodes or self._reap_due() else Listing()
         slurm = self._slurm() if any(node.state in _SLURM_KNOWS for node in nodes) else {}
         for node in nodes:
-            self._act(node, machines, slurm)
+            self._act(node, listing, slurm)
         self.ready.publish(frozenset(node.name for node in nodes if node.state in USABLE))
-        self._reap(machines)
+        self._reap(listing)
         return _pause(nodes)
 
     def _run(self) -> None:
@@ -107,17 +108,6 @@ class NodeRunner:
                 self.provisioner.release(request.nodes, why)
             request.done()
 
-    def _machines(self) -> Mapping[tuple[str, int], Machine] | Source:
-        if time.monotonic() - self._listed_at < _BUSY_TICK_S:
-            return Source.UNREAD
-        self._listed_at = time.monotonic()
-        try:
-            listed = self.provisioner.provider.machines(self.provisioner.cluster)
-        except BurstError as error:
-            log.warning("cloud not read", error=error.detail)
-            return Source.UNREAD
-        return {(machine.node, machine.generation): machine for machine in listed}
-
     def _slurm(self) -> Mapping[str, frozenset[str]] | Source:
         try:
             return {node.name: node.states for node in self.engine.nodes()}
@@ -128,36 +118,34 @@ class NodeRunner:
     def _act(
         self,
         node: ElasticNode,
-        machines: Mapping[tuple[str, int], Machine] | Source,
+        listing: Listing,
         slurm: Mapping[str, frozenset[str]] | Source,
     ) -> None:
         if not self.hands.take(node.name):
             return
         states = Source.UNREAD if isinstance(slurm, Source) else slurm.get(node.name, Source.UNREAD)
-        self._pool.submit(self._step, node, machines, states)
+        self._pool.submit(self._step, node, listing.of(node), states)
 
-    def _step(
-        self,
-        node: ElasticNode,
-        machines: Mapping[tuple[str, int], Machine] | Source,
-        states: frozenset[str] | Source,
-    ) -> None:
+    def _step(self, node: ElasticNode, machine: Seen, states: frozenset[str] | Source) -> None:
         try:
             what = f"step node {node.name}"
-            moved = self._try(what, lambda: self.provisioner.step(node, seen(node, machines), states), failed=False)
+            moved = self._try(what, lambda: self.provisioner.step(node, machine, states), failed=False)
         finally:
             self.hands.give_back(node.name)
         if moved:
             self.wake()
 
-    def _reap_due(self) -> bool:
-        return time.monotonic() - self._reaped_at >= _REAP_EVERY_S
+    def _reap_due(self, *clouds: str) -> bool:
+        oldest = min(self._reaped_at.get(cloud, 0.0) for cloud in clouds or self.lister.clouds)
+        return time.monotonic() - oldest >= _REAP_EVERY_S
 
-    def _reap(self, machines: Mapping[tuple[str, int], Machine] | Source) -> None:
-        if isinstance(machines, Source) or not self._reap_due():
-            return
-        self._reaped_at = time.monotonic()
-        self._orphans = self.provisioner.reap(machines.values(), self._orphans)
+    def _reap(self, listing: Listing) -> None:
+        for cloud, machines in listing.clouds.items():
+            if self._reap_due(cloud):
+                self._reaped_at[cloud] = time.monotonic()
+                before = self._orphans.get(cloud, frozenset())
+                reap = partial(self.provisioner.reap, machines, before)
+                self._orphans[cloud] = self._try(f"end orphans at {cloud}", reap, failed=before)
 
     def _try(self, what: str, action: Callable[[], T], *, failed: T) -> T:
         # The edge of a thread: an error is told and the next tick tries again.

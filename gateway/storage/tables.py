@@ -279,6 +279,7 @@ nodes = Table(
     Column("state", String(32), nullable=False, index=True),
     Column("offer", NAME, nullable=False),
     Column("since", UtcTime, nullable=False),
+    Column("supply", String(128)),
     Column("machine_id", String(256)),
     Column("address", String(64)),
     Column("join_token_hash", DIGEST),

@@ -21,23 +21,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from slurm_plugins.agent.filesystem import write_privately
+from slurm_plugins.agent.guest import guest_daemons, stop
 from slurm_plugins.agent.node import API, Node
 from slurm_plugins.agent.web import Json, Refused, Unavailable, patiently, web
 
 AGAIN_S = 5.0
 """How soon a lease that was not renewed is asked for again."""
-SLURMD_GRACE_S = 5.0
 
 log = logging.getLogger("agent")
 
 
-def run(root: Path, join_file: Path, patience_s: float, *, process: bool) -> int:
-    """Be one of Slurm's nodes for as long as the gateway renews the lease, then end this machine."""
+def run(root: Path, join_file: Path, patience_s: float, *, process: bool, guest: bool = False) -> int:
+    """Be one of Slurm's nodes for as long as the gateway renews the lease, then end this machine.
+
+    A process or a guest ends only what it started: the machine is not the gateway's.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     node = Node(root, joined(root, join_file, patience_s, process=process), patience_s)
     log.info("joined as %s", node.kid)
-    if process:
-        with own_slurmd(node) as alive:
+    if process or guest:
+        with own_slurmd(node) if process else guest_daemons(node.identity) as alive:
             keep_lease(node, alive)
         return 0
     start_system_slurmd(node.identity)
@@ -101,16 +104,7 @@ def own_slurmd(node: Node) -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: slurmd.poll() is None
     finally:
-        _end(slurmd)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(SLURMD_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        stop(slurmd)
 
 
 def keep_lease(node: Node, alive: Callable[[], bool]) -> None:

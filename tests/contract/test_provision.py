@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from gateway.errors import Ambiguous, BurstError, Capacity, CloudAuth, CloudTransient, SchedulerUnavailable, Throttled
 from gateway.provisioning.lifecycle import BEFORE_JOIN, USABLE, NodeState
+from gateway.provisioning.listing import Listing
 from gateway.provisioning.node import Machine, MachineState, NodeOrder
-from gateway.provisioning.provision import Join, Provisioner, seen
+from gateway.provisioning.provision import Join, Provisioner
 from gateway.provisioning.reconcile import Source
 from gateway.storage.database import Database
 from gateway.storage.nodes import SqlFleet
@@ -131,18 +132,17 @@ class Site:
 
     def tick(self, *, cloud_read=True, slurm_read=True):
         """Each open node one step, as the runner does; what fails is tried again."""
-        listed = {(one.node, one.generation): one for one in self.cloud.machines("c")}
-        machines = listed if cloud_read else Source.UNREAD
+        listing = Listing({"local": self.cloud.machines("c")} if cloud_read else {})
         for node in self.nodes():
             states = self.states_of(node) if slurm_read else Source.UNREAD
             try:
-                self.provisioner.step(node, seen(node, machines), states)
+                self.provisioner.step(node, listing.of(node), states)
             except (BurstError, Killed):
                 continue
         if cloud_read and self.now - self.reaped_at >= REAP_EVERY:
             self.reaped_at = self.now
             try:
-                self.orphans = self.provisioner.reap(machines.values(), self.orphans)
+                self.orphans = self.provisioner.reap(listing.clouds["local"], self.orphans)
             except BurstError:
                 return
 

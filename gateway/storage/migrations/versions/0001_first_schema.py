@@ -303,6 +303,7 @@ def _nodes() -> None:
         sa.Column("state", sa.String(length=32), nullable=False),
         sa.Column("offer", sa.String(length=64), nullable=False),
         sa.Column("since", UtcTime(), nullable=False),
+        sa.Column("supply", sa.String(length=128), nullable=True),
         sa.Column("machine_id", sa.String(length=256), nullable=True),
         sa.Column("address", sa.String(length=64), nullable=True),
         sa.Column("join_token_hash", sa.String(length=64), nullable=True),

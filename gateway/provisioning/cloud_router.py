@@ -1,0 +1,70 @@
+"""CloudRouter: all clouds of a gateway as one NodeProvider.
+
+Invariant: the local cloud's machine ids stay as they are; those of another carry its name, "aws/i-0abc", so every call
+about a machine reaches the cloud that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from gateway.errors import CloudInvalid
+from gateway.provisioning.node import Machine, NodeOrder, NodeProvider, Size
+from gateway.settings import LOCAL_CLOUD
+
+
+@dataclass(frozen=True)
+class CloudRouter:
+    """``local``: this computer, whose sizes are Slurm's; ``others``: by name."""
+
+    local: NodeProvider
+    others: Mapping[str, NodeProvider] = field(default_factory=dict)
+    name: str = "clouds"
+
+    @property
+    def clouds(self) -> tuple[str, ...]:
+        """Their names."""
+        return (LOCAL_CLOUD, *self.others)
+
+    def sizes(self) -> tuple[Size, ...]:
+        """The sizes of Slurm nodes, at the price that jobs pay."""
+        return self.local.sizes()
+
+    def create(self, order: NodeOrder) -> Machine:
+        """See ``NodeProvider.create``; the order's size is "CLOUD/SIZE"."""
+        cloud, _, size = order.size.partition("/")
+        return _outside(cloud, self._at(cloud).create(replace(order, size=size, supply=order.size)))
+
+    def machines(self, cluster: str) -> tuple[Machine, ...]:
+        """See ``NodeProvider.machines``: of all clouds, or the error of the first that cannot be read."""
+        return tuple(machine for cloud in self.clouds for machine in self.machines_at(cloud, cluster))
+
+    def machines_at(self, cloud: str, cluster: str) -> tuple[Machine, ...]:
+        """The live machines of one cloud. Raises CloudError."""
+        return tuple(_outside(cloud, machine) for machine in self._at(cloud).machines(cluster))
+
+    def destroy(self, machine_id: str) -> None:
+        """See ``NodeProvider.destroy``."""
+        cloud, inner = _inside(machine_id)
+        self._at(cloud).destroy(inner)
+
+    def console(self, machine_id: str) -> str:
+        """See ``NodeProvider.console``."""
+        cloud, inner = _inside(machine_id)
+        return self._at(cloud).console(inner)
+
+    def _at(self, cloud: str) -> NodeProvider:
+        provider = self.local if cloud == LOCAL_CLOUD else self.others.get(cloud)
+        if provider is None:
+            raise CloudInvalid(f"there is no cloud {cloud}", hint="its machines end once it is in the settings again")
+        return provider
+
+
+def _outside(cloud: str, machine: Machine) -> Machine:
+    return machine if cloud == LOCAL_CLOUD else replace(machine, id=f"{cloud}/{machine.id}")
+
+
+def _inside(machine_id: str) -> tuple[str, str]:
+    cloud, slash, inner = machine_id.partition("/")
+    return (cloud, inner) if slash else (LOCAL_CLOUD, machine_id)

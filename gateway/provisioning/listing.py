@@ -1,0 +1,89 @@
+"""Listing: what the clouds say there is, and Lister, which asks them.
+
+Invariant: a cloud that was not asked, did not answer yet or could not be read is not in the listing; of its machines
+nothing is known then, and the other clouds' nodes do not wait for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import structlog
+
+from gateway.errors import BurstError
+from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.node import Machine
+from gateway.provisioning.reconcile import Seen, Source
+from gateway.provisioning.supply import cloud_of
+
+log = structlog.get_logger(__name__)
+
+_PATIENCE_S = 0.1
+"""Enough for the local cloud; a slower answer is taken at a later look."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Cloud → its live machines, of the clouds that answered."""
+
+    clouds: Mapping[str, tuple[Machine, ...]] = field(default_factory=dict)
+
+    def of(self, node: ElasticNode) -> Seen:
+        """The machine of a node's present generation; None if its cloud answered and has none."""
+        found = self._found.get((node.name, node.generation), ())
+        machine = next((each for each in found if each.id == node.machine_id), next(iter(found), None))
+        if machine is None and node.supply is not None and cloud_of(node.supply) not in self.clouds:
+            return Source.UNREAD
+        return machine
+
+    @cached_property
+    def _found(self) -> Mapping[tuple[str, int], list[Machine]]:
+        found: dict[tuple[str, int], list[Machine]] = {}
+        for machine in (machine for each in self.clouds.values() for machine in each):
+            found.setdefault((machine.node, machine.generation), []).append(machine)
+        return found
+
+
+class Lister:
+    """Asks each cloud in a thread of its own, at most every ``poll_s[cloud]`` seconds. Used by one thread."""
+
+    def __init__(self, ask: Callable[[str], tuple[Machine, ...]], poll_s: Mapping[str, float]) -> None:
+        self._ask = ask
+        self._poll_s = poll_s
+        self._pool = ThreadPoolExecutor(len(poll_s), thread_name_prefix="listing")
+        self._asked: dict[str, Future[tuple[Machine, ...]]] = {}
+        self._due_at = dict.fromkeys(poll_s, 0.0)
+
+    @property
+    def clouds(self) -> tuple[str, ...]:
+        """Those that it asks."""
+        return tuple(self._poll_s)
+
+    def read(self) -> Listing:
+        """What is news since the last call."""
+        now = time.monotonic()
+        for cloud in self._poll_s:
+            if cloud not in self._asked and now >= self._due_at[cloud]:
+                self._asked[cloud] = self._pool.submit(self._ask, cloud)
+        wait(self._asked.values(), timeout=_PATIENCE_S)
+        done = {cloud: future for cloud, future in self._asked.items() if future.done()}
+        answers = {cloud: self._answer(cloud, self._asked.pop(cloud)) for cloud in done}
+        return Listing({cloud: machines for cloud, machines in answers.items() if machines is not None})
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, cloud: str, future: Future[tuple[Machine, ...]]) -> tuple[Machine, ...] | None:
+        self._due_at[cloud] = time.monotonic() + self._poll_s[cloud]
+        try:
+            return future.result()
+        except BurstError as error:
+            log.warning("cloud not read", cloud=cloud, error=error.detail)
+        except Exception:
+            log.exception("cloud not read", cloud=cloud)
+        return None
