@@ -12,7 +12,7 @@ stage that it was decided on.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -39,6 +39,7 @@ from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.slurm.hostlists import fold
 from gateway.slurm.states import reason_sentence
 from gateway.staging import stage_in, stage_out
+from gateway.staging.job_keys import KeyIssuer, KeyRecord, KeyRecords
 from gateway.staging.object_store import ObjectStore
 
 
@@ -81,6 +82,10 @@ class Work(Protocol):
     def fleet(self) -> Fleet:
         """Elastic nodes."""
 
+    @property
+    def key_records(self) -> KeyRecords:
+        """Attempts that were given keys to the store."""
+
 
 Works = Callable[[], AbstractContextManager[Work]]
 """Opens a transaction; it commits when the block ends without an error."""
@@ -104,6 +109,8 @@ class Ports:
     now: Callable[[], datetime]
     first_try: bool = False
     """Nobody can have handed the job to Slurm before: it is the submitting request that performs."""
+    job_keys: KeyIssuer | None = None
+    """What gives running jobs keys of their own to the store; None where the store cannot."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,7 @@ def queue(job: Job, ports: Ports) -> Done:
         "AWS_WEB_IDENTITY_TOKEN_FILE": f"{home}/token",
         "HOME": f"{home}/home",
         "TMPDIR": f"{home}/tmp",  # noqa: S108 - the job's own
+        **({"BURST_STORE": f"{home}/store.json"} if ports.job_keys else {}),
     }
     submission = submission_of(job, ports.place, {**ports.environment, **own})
     scheduler_id = hand_over(ports.engine, submission, retry=not ports.first_try)
@@ -236,6 +244,8 @@ def outputs(job: Job, ports: Ports) -> Outcome:
         owing = {node for node, attempt in silent if _owes(work, node, attempt)}
     if owing and ports.now() - (job.ended_at or ports.now()) < OUTPUTS_WITHIN:
         return Wait(f"outputs of {fold(sorted(owing))} are on their way to the store")
+    for attempt, part in _put_by_the_job(job, attempts, ports):
+        parts[attempt] = [*(each for each in parts[attempt] if each.node != part.node), part]
     for attempt in attempts:
         manifest = stage_out.complete(ports.store, attempt, parts[attempt])
         with ports.works() as work:
@@ -245,6 +255,17 @@ def outputs(job: Job, ports: Ports) -> Outcome:
     reason = f"{fold(sorted(lost))} was lost before its outputs were in the store" if lost else ""
     told = "; ".join(filter(None, (f"{files} files are in the store, with their manifest", reason)))
     return Done(told, {"reason": reason} if attempts else {})
+
+
+def withdraw(records: Iterable[KeyRecord], ports: Ports) -> None:
+    """End every key that these attempts were given, and give them no more. Raises StoreUnavailable, StoreError."""
+    for record in records:
+        with ports.works() as work:
+            work.key_records.end(record.job, record.label, ports.now())
+        if ports.job_keys is not None:
+            ports.job_keys.withdraw(record.prefix)
+        with ports.works() as work:
+            work.key_records.close(record.job, record.label, ports.now())
 
 
 def settle(job: Job, ports: Ports) -> Outcome:
@@ -302,6 +323,19 @@ def _forgotten(job: Job, ports: Ports) -> Outcome:
 
 def _queued(scheduler_id: int) -> Done:
     return Done(f"Slurm has it as job {scheduler_id}", {"scheduler_id": scheduler_id})
+
+
+def _put_by_the_job(job: Job, attempts: Iterable[Attempt], ports: Ports) -> Iterator[tuple[Attempt, Part]]:
+    """What attempts put into the store with keys of their own, looked at once no key of theirs opens it any more."""
+    with ports.reads() as work:
+        records = {record.label: record for record in work.key_records.of(job.id)}
+    withdraw((record for record in records.values() if record.withdrawn_at is None), ports)
+    for attempt in attempts:
+        if attempt.label in records:
+            part = stage_out.put_by_the_job(ports.store, attempt)
+            with ports.works() as work:
+                work.jobs.add_part(attempt, part, ports.now())
+            yield attempt, part
 
 
 def _never_ran(text: str) -> Done:

@@ -159,6 +159,22 @@ class Settings(BaseSettings):
     slurm: Literal["auto", "machine", "private"] = Field(
         default="auto", description="machine: Slurm on PATH; private: Debian's packages unpacked in the cache"
     )
+    store: Literal["embedded", "s3"] = Field(
+        default="embedded", description="s3: a store that is there already; its keys are in secrets/store-access.json"
+    )
+    store_endpoint: str | None = Field(
+        default=None, pattern=r"^https?://[^/]+$", description="URL of the store s3 as users reach it; default: AWS"
+    )
+    store_node_endpoint: str | None = Field(
+        default=None, pattern=r"^https?://[^/]+$", description="the same as nodes reach it; default: store_endpoint"
+    )
+    store_bucket: str = Field(
+        default="burst", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="bucket in the store s3"
+    )
+    store_region: str = Field(default="us-east-1", description="region of the store s3")
+    store_job_keys: bool = Field(
+        default=True, description="running jobs get keys of their own to the store s3; it must have IAM roles and STS"
+    )
     idle_s: int = Field(default=30, ge=1, description="Slurm's SuspendTime: an idle node is released after this time")
     resume_timeout_s: int = Field(default=180, ge=30, description="Slurm's ResumeTimeout")
     default_time_limit_min: int = Field(default=60, ge=1, description="time limit of a job that names none, in minutes")

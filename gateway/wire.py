@@ -325,6 +325,16 @@ class InputView(View):
     url: str
 
 
+class JobStore(View):
+    """Where a job finds its objects in the store, for programs that use its keys."""
+
+    bucket: str
+    output_prefix: str
+    """What it may write below; ends in a slash."""
+    inputs: dict[str, str]
+    """Destination in the working directory → key."""
+
+
 class PrologReply(View):
     """What the node does before the job starts."""
 
@@ -340,6 +350,8 @@ class PrologReply(View):
     credential: str
     """The job's own JWT."""
     environment: dict[str, str]
+    store: JobStore | None = None
+    """None where the store gives jobs no keys."""
 
 
 class PrologFailedRequest(Request):

@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.api import accounts, jobs, nodes, problems
+from gateway.api import accounts, jobs, nodes, problems, sts
 from gateway.api.body_limit import BodyLimit
 from gateway.api.signed import TheGateway
 from gateway.identity import issuer
@@ -52,8 +52,8 @@ def openid_configuration(gateway: TheGateway) -> dict[str, Any]:
 
 @public.get(issuer.JWKS_PATH)
 def jwks(gateway: TheGateway) -> dict[str, Any]:
-    """The gateway's public keys."""
-    return dict(gateway.people.ring.jwks())
+    """The gateway's public keys: of job credentials, which others verify, and of receipts and certificates."""
+    return {"keys": [*gateway.people.credentials.ring.jwks()["keys"], *gateway.people.ring.jwks()["keys"]]}
 
 
 @public.get(AGENT_PATH, response_class=PlainTextResponse)
@@ -68,6 +68,6 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.add_middleware(BodyLimit, most=MAX_BODY_BYTES)
     app.state.gateway = gateway
     problems.install(app)
-    for router in (public, accounts.router, jobs.router, nodes.router):
+    for router in (public, accounts.router, jobs.router, nodes.router, sts.router):
         app.include_router(router)
     return app

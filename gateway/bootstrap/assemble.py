@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from gateway.accounting.tariff import Tariff
+from gateway.api import sts as sts_door
 from gateway.api.app import AGENT_PATH
 from gateway.bootstrap.machine import Machine
 from gateway.engines.power import Power
@@ -27,11 +28,13 @@ from gateway.provisioning.provision import Join, Provisioner
 from gateway.provisioning.supply import Supplies
 from gateway.provisioning.user_data import UserData, render
 from gateway.route import Hands, Ports, Work
+from gateway.runner.job_keys import JobKeyRunner
 from gateway.runner.jobs import JobRunner
 from gateway.runner.nodes import NodeRunner
 from gateway.runner.site import NodesReady, SiteServer
 from gateway.service.fleet import FleetService
 from gateway.service.gateway import Gateway
+from gateway.service.job_keys import ROLE_ARN, JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeFacts, NodeService
@@ -53,6 +56,7 @@ class Assembled:
     gateway: Gateway
     nodes: NodeRunner
     jobs: JobRunner
+    job_keys: JobKeyRunner
     site: SiteServer
     database: Database
 
@@ -62,7 +66,7 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     database = Database(settings.database_url)
     database.migrate()
     ring = KeyRing.open(settings.secrets_dir / "signing-keys.json", _now())
-    audience = f"burst/{settings.name}/{hashlib.sha256(machine.secret).hexdigest()[:16]}"
+    audience = f"burst/{settings.name}/{machine.site_id}"
     ports = _ports(settings, machine, database, ring)
     ready = NodesReady()
     supplies = Supplies.of(settings)
@@ -73,7 +77,7 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     gateway = _gateway(settings, machine, ports, audience=audience, hands=hands, nodes=node_runner, jobs=job_runner)
     site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake)
     _know_nodes(settings, database)
-    return Assembled(gateway, node_runner, job_runner, site, database)
+    return Assembled(gateway, node_runner, job_runner, JobKeyRunner(ports), site, database)
 
 
 def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRing) -> Ports:
@@ -99,11 +103,22 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "BURST_URL": machine.node_url,
-            "AWS_ENDPOINT_URL_S3": machine.store.access.node_endpoint,
+            **_store_environment(machine),
         },
         shared_filesystem=not machine.isolated,
         now=_now,
+        job_keys=machine.job_keys,
     )
+
+
+def _store_environment(machine: Machine) -> dict[str, str]:
+    """What any AWS SDK in a job finds the store by, and its keys where the store has some for jobs."""
+    access = machine.store.access
+    place = {"AWS_ENDPOINT_URL_S3": access.node_endpoint} if access.node_endpoint else {}
+    if machine.job_keys is None:
+        return place
+    sts = {"AWS_ENDPOINT_URL_STS": f"{machine.node_url}{sts_door.PATH}", "AWS_ROLE_ARN": ROLE_ARN}
+    return {**place, **sts, "AWS_REGION": access.region, "AWS_DEFAULT_REGION": access.region}
 
 
 def _provisioner(machine: Machine, database: Database, ports: Ports, supplies: Supplies) -> Provisioner:
@@ -148,7 +163,8 @@ def _gateway(
     jobs: JobRunner,
 ) -> Gateway:
     verifier = Verifier(audience, settings.clock_skew_s)
-    credentials = Credentials(ports.ring, machine.url, audience)
+    credential_ring = KeyRing.open(settings.secrets_dir / "credential-keys.json", _now(), "ES256")
+    credentials = Credentials(credential_ring, machine.url, audience)
     lifetime = timedelta(hours=settings.session_hours)
     limits = Limits(settings.default_time_limit_min * 60, settings.max_time_limit_min * 60)
     offers = _offers(settings, machine)
@@ -159,6 +175,7 @@ def _gateway(
         shared_filesystem=not machine.isolated,
         job_directory=machine.job_directory,
         job_user=machine.job_user or machine.slurm.user,
+        key_bucket=machine.store.access.bucket if ports.job_keys else None,
     )
     return Gateway(
         people=PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, _now),
@@ -167,6 +184,7 @@ def _gateway(
         money=MoneyService(ports.works, ports.reads, _now),
         nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
         fleet=FleetService(ports.reads, offers),
+        job_keys=JobKeyService(ports.works, credentials, ports.job_keys, _now),
         agent=agent_text(),
         probes={
             "database": lambda: _read_something(ports),

@@ -27,6 +27,8 @@ from gateway.provisioning.clouds import end_all, open_cloud
 from gateway.provisioning.local_cloud import LocalCloud
 from gateway.settings import Settings
 from gateway.staging.embedded_store import EmbeddedStore
+from gateway.staging.external_store import ExternalStore
+from gateway.staging.job_keys import KeyIssuer
 from slurm_plugins.agent.one_file import agent_text
 
 Progress = Callable[[str], None]
@@ -131,9 +133,21 @@ class Machine:
         return EmbeddedSlurm(self.settings, self.distribution, site)
 
     @cached_property
-    def store(self) -> EmbeddedStore:
-        """The embedded object store."""
-        return EmbeddedStore(self.settings)
+    def store(self) -> EmbeddedStore | ExternalStore:
+        """The object store: its own, or one that is there already."""
+        return EmbeddedStore(self.settings) if self.settings.store == "embedded" else ExternalStore(self.settings)
+
+    @cached_property
+    def job_keys(self) -> KeyIssuer | None:
+        """What gives running jobs keys of their own to the store; None where the store cannot. Raises SetupError."""
+        if isinstance(self.store, EmbeddedStore):
+            return None
+        return self.store.roles(self.secret, self.site_id)
+
+    @property
+    def site_id(self) -> str:
+        """Of this directory alone, where names of several gateways meet."""
+        return hashlib.sha256(self.secret).hexdigest()[:16]
 
     @cached_property
     def provider(self) -> CloudRouter:

@@ -69,11 +69,13 @@ def _running(parts: Assembled, machine: Machine) -> Iterator[None]:
         thread.start()
     parts.nodes.start()
     parts.jobs.start()
+    parts.job_keys.start()
     try:
         yield
     finally:
         ended.set()
         parts.site.shutdown()
+        parts.job_keys.stop()
         parts.jobs.stop()
         parts.nodes.stop()
         for thread in threads:

@@ -23,7 +23,7 @@ def configuration(issuer: str) -> dict[str, Any]:
         "jwks_uri": f"{issuer}{JWKS_PATH}",
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["Ed25519"],
+        "id_token_signing_alg_values_supported": ["ES256"],
         "scopes_supported": [READ, CREATE, CANCEL],
         "claims_supported": [
             "iss", "sub", "aud", "iat", "nbf", "exp", "jti", "scope", "wlcg.ver", "burst_job", "burst_attempt",

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from joserfc.errors import JoseError
-from joserfc.jwk import OKPKey
+from joserfc.jwk import ECKey, OKPKey
 
 from gateway.errors import BadSignature, SetupError
 from gateway.identity import jws
-from gateway.identity.keys import make_key, public_jwk, read_public, thumbprint
+from gateway.identity.keys import Algorithm, KeyPair, algorithm, make_pair, public_jwk, read_published, thumbprint
 
 SIGNS_FOR: Final = timedelta(days=90)
 _OTHERS = 0o077
@@ -31,30 +31,31 @@ class SigningKey:
     """One of the gateway's keys; it signs until ``not_after`` and verifies for ever."""
 
     kid: str
-    key: OKPKey
+    key: KeyPair
     created: datetime
     not_after: datetime
 
 
 class KeyRing:
-    """The keys of one file; safe to share between threads."""
+    """The keys of one file, which sign with one algorithm; safe to share between threads."""
 
-    def __init__(self, path: Path, keys: Iterable[SigningKey]) -> None:
+    def __init__(self, path: Path, keys: Iterable[SigningKey], kind: Algorithm = "Ed25519") -> None:
         self._path = path
+        self._kind = kind
         self._keys = tuple(keys)
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path, now: datetime) -> KeyRing:
+    def open(cls, path: Path, now: datetime, kind: Algorithm = "Ed25519") -> KeyRing:
         """Read the file, or make it with a first key; two processes that make it at once end with the same key.
 
         Raises SetupError when others can read the file or when it is no key ring.
         """
         if not path.exists():
-            _create(path, (_new_key(now),))
+            _create(path, (_new_key(now, kind),))
         if path.stat().st_mode & _OTHERS:
             raise SetupError(f"Others can read the signing keys in {path}.", hint=f"chmod 600 {path}")
-        return cls(path, _load(path))
+        return cls(path, _load(path), kind)
 
     @property
     def current(self) -> SigningKey:
@@ -78,11 +79,15 @@ class KeyRing:
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public halves, newest first, as a JWK Set (RFC 7517 section 5)."""
-        members = {"use": "sig", "alg": "Ed25519"}
-        return {"keys": [{**public_jwk(key.key), "kid": key.kid, **members} for key in reversed(self._keys)]}
+        return {
+            "keys": [
+                {**public_jwk(each.key), "kid": each.kid, "use": "sig", "alg": algorithm(each.key)}
+                for each in reversed(self._keys)
+            ]
+        }
 
     def _rotate(self, now: datetime) -> SigningKey:
-        keys = (*self._keys, _new_key(now))
+        keys = (*self._keys, _new_key(now, self._kind))
         _write(self._path, keys).replace(self._path)
         self._keys = keys
         return keys[-1]
@@ -93,12 +98,12 @@ def verify_with(jwks: Mapping[str, Any], token: str, typ: str) -> bytes:
     kid = jws.kid_of(token)
     for jwk in jwks["keys"]:
         if jwk["kid"] == kid:
-            return jws.verify(token, read_public(jwk), typ=typ)
+            return jws.verify(token, read_published(jwk), typ=typ)
     raise BadSignature("The gateway has no such key.", hint="this token was not signed by this gateway")
 
 
-def _new_key(now: datetime) -> SigningKey:
-    key = make_key()
+def _new_key(now: datetime, kind: Algorithm) -> SigningKey:
+    key = make_pair(kind)
     return SigningKey(thumbprint(key), key, now, now + SIGNS_FOR)
 
 
@@ -115,7 +120,7 @@ def _load(path: Path) -> tuple[SigningKey, ...]:
 
 
 def _read_key(entry: Mapping[str, Any]) -> SigningKey:
-    key = OKPKey.import_key(entry["jwk"])
+    key = (ECKey if entry["jwk"]["kty"] == "EC" else OKPKey).import_key(entry["jwk"])
     times = (datetime.fromisoformat(entry["created"]), datetime.fromisoformat(entry["not_after"]))
     return SigningKey(thumbprint(key), key, *times)
 

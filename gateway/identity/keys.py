@@ -1,4 +1,4 @@
-"""Keys as JSON Web Keys: Ed25519 for people and for the gateway, random secrets for nodes.
+"""Keys as JSON Web Keys: Ed25519 for people and for the gateway, P-256 for what others verify, secrets for nodes.
 
 Invariant: a key of the wrong kind is refused where it enters, so the algorithm of a signature follows from its key.
 """
@@ -8,14 +8,17 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 from joserfc.errors import JoseError
-from joserfc.jwk import OctKey, OKPKey
+from joserfc.jwk import ECKey, OctKey, OKPKey
 
 from gateway.errors import InvalidRequest
 
-Key = OKPKey | OctKey
+KeyPair = OKPKey | ECKey
+Key = KeyPair | OctKey
+Algorithm = Literal["Ed25519", "ES256"]
+"""What a key pair signs with: Ed25519 among ourselves, ES256 where others verify, as clouds and SciTokens do."""
 
 SECRET_BYTES: Final = 32
 
@@ -25,10 +28,15 @@ def make_key() -> OKPKey:
     return OKPKey.generate_key("Ed25519", private=True)
 
 
-def public_jwk(key: OKPKey) -> dict[str, str]:
-    """The public half as a JWK (RFC 8037): kty, crv, x and nothing else."""
+def make_pair(kind: Algorithm) -> KeyPair:
+    """A new key pair that signs with ``kind``."""
+    return make_key() if kind == "Ed25519" else ECKey.generate_key("P-256", private=True)
+
+
+def public_jwk(key: KeyPair) -> dict[str, str]:
+    """The public half as a JWK (RFC 8037, RFC 7518 section 6.2): kty, crv, x, for P-256 y, and nothing else."""
     members = key.as_dict(private=False)
-    return {name: str(members[name]) for name in ("kty", "crv", "x")}
+    return {name: str(members[name]) for name in ("kty", "crv", "x", "y") if name in members}
 
 
 def read_public(jwk: Mapping[str, object]) -> OKPKey:
@@ -46,7 +54,17 @@ def read_public(jwk: Mapping[str, object]) -> OKPKey:
     return key
 
 
-def thumbprint(key: OKPKey) -> str:
+def read_published(jwk: Mapping[str, object]) -> KeyPair:
+    """A key of a published JWK Set: as ``read_public``, or P-256. Raises InvalidRequest."""
+    if (jwk.get("kty"), jwk.get("crv")) != ("EC", "P-256"):
+        return read_public(jwk)
+    try:
+        return ECKey.import_key({"kty": "EC", "crv": "P-256", "x": str(jwk.get("x")), "y": str(jwk.get("y"))})
+    except (JoseError, ValueError) as error:
+        raise InvalidRequest("The public key cannot be read.", hint="send crv P-256 with x and y") from error
+
+
+def thumbprint(key: KeyPair) -> str:
     """SHA-256 thumbprint of the public half, base64url (RFC 7638)."""
     return key.thumbprint()
 
@@ -65,5 +83,7 @@ def read_secret(secret: str) -> OctKey:
 
 
 def algorithm(key: Key) -> str:
-    """The only JWS algorithm that ``key`` signs with: Ed25519 (RFC 9864) or HS256 (RFC 7518)."""
-    return "HS256" if isinstance(key, OctKey) else "Ed25519"
+    """The only JWS algorithm that ``key`` signs with: Ed25519 (RFC 9864), ES256 or HS256 (RFC 7518)."""
+    if isinstance(key, OctKey):
+        return "HS256"
+    return "ES256" if isinstance(key, ECKey) else "Ed25519"

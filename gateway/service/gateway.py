@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.service.fleet import FleetService
+from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
@@ -23,6 +24,7 @@ class Gateway:
     money: MoneyService
     nodes: NodeService
     fleet: FleetService
+    job_keys: JobKeyService
     agent: str
     probes: dict[str, Callable[[], object]]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -25,6 +25,7 @@ from gateway.provisioning.lifecycle import BEFORE_JOIN, NodeState
 from gateway.route import Work, Works
 from gateway.slurm.dependencies import named
 from gateway.staging import stage_in, stage_out
+from gateway.staging.job_keys import OBJECTS, readable
 from gateway.staging.object_store import ObjectStore
 
 LEASE_S = 900
@@ -44,6 +45,8 @@ class NodeFacts:
     shared_filesystem: bool
     job_directory: str
     job_user: str
+    key_bucket: str | None = None
+    """The bucket that jobs have keys to; None: they have none."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class NodeService:
             work.fleet.note(work.fleet.get(node.name), job=task.id)
             work.jobs.note(job, state="RUNNING", reason="")
             work.jobs.tell(job.id, self.now(), "running", f"runs on {', '.join(task.nodes)}")
-            inputs = (*job.request.burst.stage_in, *_of_dependencies(work, job))
+            inputs = (*job.request.burst.stage_in, *(needed := tuple(_of_dependencies(work, job))))
         return wire.PrologReply(
             burst_id=job.id,
             attempt=attempt.label,
@@ -122,8 +125,9 @@ class NodeService:
             leader=node.name == task.nodes[0],
             inputs=stage_in.for_attempt(self.store, inputs),
             stage_out=job.request.burst.stage_out,
-            credential=self._credential(job, attempt, node),
+            credential=self._credential(job, attempt, node, needed),
             environment=self._streams(job, task),
+            store=self._keyed_store(attempt, inputs),
         )
 
     def prolog_failed(self, node: ElasticNode, request: wire.PrologFailedRequest) -> None:
@@ -175,10 +179,19 @@ class NodeService:
         paths = {"BURST_STDOUT": task.standard_output, "BURST_STDERR": task.standard_error}
         return {name: path.removeprefix(top) for name, path in paths.items() if path.startswith(top)}
 
-    def _credential(self, job: Job, attempt: Attempt, node: ElasticNode) -> str:
+    def _keyed_store(self, attempt: Attempt, inputs: Iterable[StageIn]) -> wire.JobStore | None:
+        if self.facts.key_bucket is None:
+            return None
+        keys = {each.destination: each.key for each in reversed(tuple(inputs)) if each.key}
+        return wire.JobStore(bucket=self.facts.key_bucket, output_prefix=attempt.prefix + OBJECTS, inputs=keys)
+
+    def _credential(self, job: Job, attempt: Attempt, node: ElasticNode, needed: Iterable[StageIn]) -> str:
         now = self.now()
         expires = now + timedelta(seconds=job.request.resources.time_limit_s) + CREDENTIAL_GRACE
-        return self.credentials.mint(job, attempt, node.name, now, expires)
+        inputs = [each.key for each in job.request.burst.stage_in if each.key]
+        folders = ["/".join(each.key.split("/")[:3]) + "/" for each in needed if each.key]
+        reads = readable(job.user, inputs, folders)
+        return self.credentials.mint(job, attempt, node.name, now, expires, reads=reads)
 
 
 def _check_invitation(node: ElasticNode, token: str) -> None:

@@ -6,6 +6,7 @@ but the gateway holds the store's keys.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Audience = Literal["user", "node"]
 """Who will use a presigned URL: users reach the store by one address, nodes by another."""
 
+_BLOCK = 1 << 20
 MAX_PRESIGN_S = 7 * 86400
 """SigV4: a presigned URL is good for seven days at most."""
 
@@ -59,6 +61,9 @@ class ObjectStore(Protocol):
     def get_bytes(self, key: str) -> bytes:
         """Read a small object. Raises NotFound."""
 
+    def sha256(self, key: str) -> str:
+        """The digest of what an object holds, read through once, however large it is. Raises NotFound."""
+
     def head(self, key: str) -> ObjectInfo | None:
         """What is known of an object; None if there is none."""
 
@@ -80,8 +85,9 @@ class StoreAccess:
     """How to reach a bucket: endpoints are URLs; the keys are the gateway's own."""
 
     bucket: str
-    user_endpoint: str
-    node_endpoint: str
+    user_endpoint: str | None
+    """None: AWS's own, of the region."""
+    node_endpoint: str | None
     access_key: str
     secret_key: str = field(repr=False)
     region: str = "us-east-1"
@@ -100,13 +106,18 @@ class S3Store:
 
     def create_bucket(self) -> None:
         """Make the bucket unless it is there."""
-        with _translated(self._bucket):
-            try:
-                self._s3.head_bucket(Bucket=self._bucket)
-            except ClientError as error:
-                if _status(error) != HTTPStatus.NOT_FOUND:
-                    raise
+        if not self.has_bucket():
+            with _translated(self._bucket):
                 self._s3.create_bucket(Bucket=self._bucket)
+
+    def has_bucket(self) -> bool:
+        """Whether the bucket is there and may be read."""
+        try:
+            with _translated(self._bucket):
+                self._s3.head_bucket(Bucket=self._bucket)
+        except NotFound:
+            return False
+        return True
 
     def put_bytes(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """Write an object, whole or not at all; an older one of that key is replaced."""
@@ -117,6 +128,14 @@ class S3Store:
         """Read a small object. Raises NotFound."""
         with _translated(key):
             return self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+
+    def sha256(self, key: str) -> str:
+        """The digest of what an object holds, read through once, however large it is. Raises NotFound."""
+        digest = hashlib.sha256()
+        with _translated(key):
+            for block in self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(_BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
 
     def head(self, key: str) -> ObjectInfo | None:
         """What is known of an object; None if there is none."""
@@ -154,7 +173,7 @@ class S3Store:
             )
 
 
-def _client(access: StoreAccess, endpoint: str) -> S3Client:
+def _client(access: StoreAccess, endpoint: str | None) -> S3Client:
     return boto3.client(
         "s3",
         endpoint_url=endpoint,

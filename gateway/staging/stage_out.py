@@ -13,6 +13,7 @@ from typing import Protocol
 from gateway.errors import InvalidRequest, NotFound, Refused
 from gateway.jobs.job import Attempt
 from gateway.jobs.store import Part
+from gateway.staging.job_keys import OBJECTS
 from gateway.staging.manifest import Manifest, check_path, merge
 from gateway.staging.object_store import ObjectStore
 from gateway.wire import ManifestEntry
@@ -90,6 +91,21 @@ def accept(
             field="files",
         )
     return Part(node, tuple(file.model_dump() for file in checked), tuple(errors))
+
+
+def put_by_the_job(store: ObjectStore, attempt: Attempt) -> Part:
+    """What a job put below objects/ by itself: a part of its manifest like a node's, its digests taken here."""
+    files: list[dict[str, object]] = []
+    errors: list[str] = []
+    for key, info in store.list(attempt.prefix + OBJECTS):
+        path = key.removeprefix(attempt.prefix + OBJECTS)
+        try:
+            entry = {"path": check_path(path), "key": OBJECTS + path, "size": info.size, "sha256": store.sha256(key)}
+        except InvalidRequest as error:
+            errors.append(f"{path!r}: {error.detail}")
+        else:
+            files.append(entry)
+    return Part(OBJECTS.rstrip("/"), tuple(files), tuple(errors))
 
 
 def merged(attempt: Attempt, parts: Iterable[Part]) -> Manifest:

@@ -303,3 +303,15 @@ node_events = Table(
     Index(None, "node", "generation"),
     sqlite_autoincrement=True,
 )
+
+# ---------------------------------------------------------------- keys of jobs to the store
+
+job_keys = Table(
+    "job_keys",
+    metadata,
+    Column("job", JOB, ForeignKey("jobs.id"), primary_key=True),
+    Column("label", String(32), primary_key=True),
+    Column("opened_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("withdrawn_at", UtcTime, index=True),
+)

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
 from gateway.storage.jobs import SqlJobs
+from gateway.storage.key_records import SqlKeyRecords
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
 
@@ -23,3 +24,4 @@ class SqlWork:
         self.receipts = SqlReceipts(connection)
         self.jobs = SqlJobs(connection)
         self.fleet = SqlFleet(connection)
+        self.key_records = SqlKeyRecords(connection)

@@ -55,6 +55,8 @@ def _stage_in(node: Node, job: Job, plan: Json) -> None:
         make_folders_of_streams(work, job, plan)
         token = node.directory(plan) / "token"
         write_privately(token, plan["credential"], 0o400, (job.uid, job.gid))
+        if plan.get("store"):
+            write_privately(node.directory(plan) / "store.json", json.dumps(plan["store"]), 0o400, (job.uid, job.gid))
         book.put("snapshot", baseline(node, job, plan))
         start_live(node, job)
     except (FileTrouble, Refused, Unavailable) as error:

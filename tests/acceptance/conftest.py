@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from ceph_cluster import ceph
 from gateway_site import Site, shared_cache, site_in
 
 from gateway.errors import SetupError
@@ -13,6 +14,8 @@ from gateway.provisioning.container_host import ContainerHost
 from gateway.provisioning.node_image import NodeImage
 from gateway.settings import Settings
 from gateway.wire import JobView
+
+__all__ = ["ceph"]
 
 NewSite = Callable[..., Site]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import jwt
 import pytest
 
 from gateway.errors import BadSignature, SetupError
@@ -110,4 +111,17 @@ def test_discovery_points_at_the_keys():
 
     assert document["issuer"] == "https://gateway.example"
     assert document["jwks_uri"] == "https://gateway.example/.well-known/jwks.json"
-    assert document["id_token_signing_alg_values_supported"] == ["Ed25519"]
+    assert document["id_token_signing_alg_values_supported"] == ["ES256"]
+
+
+def test_a_ring_of_es256_signs_what_other_programs_verify(tmp_path):
+    """Job credentials: P-256, published with its algorithm, the same after a restart, accepted by another library."""
+    ring = KeyRing.open(tmp_path / "credentials.json", NOW, "ES256")
+    token = KeyRing.open(tmp_path / "credentials.json", NOW, "ES256").sign(b'{"a": 1}', "at+jwt", NOW)
+    published = ring.jwks()["keys"][0]
+
+    assert (published["kty"], published["crv"], published["alg"]) == ("EC", "P-256", "ES256")
+    assert "d" not in published
+    assert verify_with(json.loads(json.dumps(ring.jwks())), token, "at+jwt") == b'{"a": 1}'
+    assert jwt.decode(token, jwt.PyJWK(published), algorithms=["ES256"]) == {"a": 1}
+    assert ring.rotate(NOW).key.curve_name == "P-256"

@@ -37,6 +37,7 @@ def upgrade() -> None:
     _uploads()
     _nodes()
     _node_events()
+    _job_keys()
     _system_accounts()
     for table in _APPEND_ONLY:
         if op.get_bind().dialect.name == "sqlite":
@@ -332,6 +333,20 @@ def _node_events() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_node_events_node_generation", "node_events", ["node", "generation"])
+
+
+def _job_keys() -> None:
+    op.create_table(
+        "job_keys",
+        sa.Column("job", sa.String(length=32), nullable=False),
+        sa.Column("label", sa.String(length=32), nullable=False),
+        sa.Column("opened_at", UtcTime(), nullable=False),
+        sa.Column("ended_at", UtcTime(), nullable=True),
+        sa.Column("withdrawn_at", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["job"], ["jobs.id"], name="fk_job_keys_job"),
+        sa.PrimaryKeyConstraint("job", "label", name="pk_job_keys"),
+    )
+    op.create_index("ix_job_keys_withdrawn_at", "job_keys", ["withdrawn_at"])
 
 
 def _system_accounts() -> None:

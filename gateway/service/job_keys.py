@@ -1,0 +1,89 @@
+"""JobKeyService: a running job trades its credential for keys of its own to the store (AssumeRoleWithWebIdentity).
+
+Invariant: keys are issued for the credential's own paths only, while its attempt runs; should it have ended meanwhile,
+they are withdrawn before anybody sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from gateway.errors import NotFound, Refused, SignatureExpired
+from gateway.identity.credentials import READ, Credentials, JobGrant
+from gateway.jobs.running import running
+from gateway.route import Work, Works
+from gateway.staging.job_keys import KeyIssuer, SessionKeys
+
+ROLE_ARN: Final = "arn:aws:iam:::role/burst/job"
+"""AWS_ROLE_ARN of every job: the roles behind it have names that no job may know."""
+SHORTEST_S = 900
+DEFAULT_S = 1800
+"""SDKs ask again in the last quarter of an hour of a session, so one of 900 s would be asked for at every call."""
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """Keys, and whom they are for."""
+
+    keys: SessionKeys
+    grant: JobGrant
+    audience: str
+    issuer: str
+
+
+@dataclass(frozen=True)
+class JobKeyService:
+    """What answers for the store's own STS; ``keys`` is None where the store has no roles."""
+
+    works: Works
+    credentials: Credentials
+    keys: KeyIssuer | None
+    now: Callable[[], datetime]
+
+    def assume(self, token: str, role_arn: str, seconds: int | None) -> Assumed:
+        """Keys for the job whose credential ``token`` is, good for about ``seconds`` and never longer than it.
+
+        Raises BadSignature, SignatureExpired (also when its job is over), Refused, StoreUnavailable, StoreError.
+        """
+        grant = self.credentials.verify(token, self.now(), lambda _grant: False)
+        if self.keys is None:
+            raise Refused("This gateway's store has no keys for jobs.", hint="use presigned requests")
+        if role_arn != ROLE_ARN:
+            raise Refused("A job's credential is good for one role.", hint=f"use {ROLE_ARN}, as in AWS_ROLE_ARN")
+        left = int((grant.expires_at - self.now()).total_seconds())
+        if left < SHORTEST_S:
+            raise SignatureExpired("The credential expires too soon for keys, which live 15 minutes at least.")
+        with self.works() as work:
+            if not _runs(work, grant) or not work.key_records.open(grant.job, grant.attempt, self.now()):
+                raise _over()
+        prefix = f"jobs/{grant.job}/{grant.attempt}/"
+        keys = self.keys.issue(prefix, _reads(grant, prefix), min(seconds or DEFAULT_S, left))
+        with self.works() as work:
+            record = work.key_records.get(grant.job, grant.attempt)
+        if record is None or record.ended_at is not None:
+            self.keys.withdraw(prefix)
+            raise _over()
+        return Assumed(keys, grant, self.credentials.audience, self.credentials.issuer)
+
+
+def _runs(work: Work, grant: JobGrant) -> bool:
+    try:
+        job = work.jobs.get(grant.job)
+    except NotFound:
+        return False
+    attempt = running(job, work.jobs.latest_attempts(grant.job), grant.attempt)
+    reported = work.jobs.reported(grant.job, grant.attempt, grant.node)
+    return attempt is not None and grant.node in attempt.nodes and not reported
+
+
+def _reads(grant: JobGrant, prefix: str) -> tuple[str, ...]:
+    """What the credential may read besides its own prefix, as keys, or as folders that end in a slash."""
+    paths = (scope.removeprefix(f"{READ}:/") for scope in grant.scopes if scope.startswith(f"{READ}:/"))
+    return tuple(path for path in paths if path != prefix)
+
+
+def _over() -> SignatureExpired:
+    return SignatureExpired("The credential was revoked when its job ended.", hint="keys are for running jobs")
