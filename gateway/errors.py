@@ -9,6 +9,7 @@
     ├─ NotAllowed            who is asking, or what they ask for
     │  ├─ BadSignature  ├─ SignatureExpired  ├─ SignatureReplayed  └─ Refused
     ├─ InsufficientFunds     the account cannot cover the hold
+    │  └─ BudgetExceeded        it could, but its budget does not let it
     ├─ LedgerBroken          an audit found a row that was changed
     ├─ NotFound
     ├─ Conflict              another worker or an earlier request was first
@@ -125,6 +126,12 @@ class InsufficientFunds(BurstError):
     """The account cannot fund this."""
 
     code = "insufficient_funds"
+
+
+class BudgetExceeded(InsufficientFunds):
+    """The account's budget is used up."""
+
+    code = "budget_exceeded"
 
 
 class LedgerBroken(BurstError):

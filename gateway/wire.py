@@ -228,6 +228,56 @@ class CreditRequest(Request):
     memo: str = Field(min_length=1, max_length=200, pattern=ONE_LINE)
 
 
+class UnitView(View):
+    """A simulation unit that can be ordered in place of node time."""
+
+    code: str
+    title: str
+    price_ucr: int
+    meter: str
+    file: str
+    pattern: str
+    most_node_seconds: int | None
+
+
+class BudgetRequest(Request):
+    """An account's budget. Without ``since`` it keeps its day; a new one counts from now on."""
+
+    limit_ucr: int = Field(ge=0, le=MOST_UCR)
+    stops: bool = False
+    since: datetime | None = None
+
+
+class BudgetView(View):
+    """A budget and what counts against it: charged, and held by jobs that are not settled."""
+
+    account: str
+    limit_ucr: int
+    stops: bool
+    since: datetime
+    set_by: str
+    charged_ucr: int
+    held_ucr: int
+
+
+class ReportRow(View):
+    """What the jobs of one group used and paid; ``keys`` are its values in the dimensions of the report."""
+
+    keys: tuple[str, ...]
+    jobs: int
+    spend_ucr: int
+    units: dict[str, int]
+
+
+class Report(View):
+    """Spending by group; the rows sum to the totals."""
+
+    by: tuple[str, ...]
+    rows: tuple[ReportRow, ...]
+    jobs: int
+    spend_ucr: int
+
+
 class NodeView(View):
     """An elastic node."""
 

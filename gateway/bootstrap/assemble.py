@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from gateway.accounting.catalogue import Catalogue, MeterKind, SimulationUnit
 from gateway.accounting.tariff import Tariff
 from gateway.api.app import AGENT_PATH
 from gateway.bootstrap.machine import Machine
@@ -25,6 +26,7 @@ from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.provision import Join, Provisioner
 from gateway.provisioning.user_data import UserData, render
 from gateway.route import Hands, Ports, Work
+from gateway.runner.budgets import BudgetRunner
 from gateway.runner.jobs import JobRunner
 from gateway.runner.nodes import NodeRunner
 from gateway.runner.site import NodesReady, SiteServer
@@ -35,7 +37,7 @@ from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.people import PeopleService
 from gateway.service.submission import Limits, SubmissionService
-from gateway.settings import Settings
+from gateway.settings import CREDIT, Settings
 from gateway.storage.database import Database
 from gateway.storage.nodes import SqlFleet
 from gateway.storage.work import SqlWork
@@ -49,6 +51,7 @@ class Assembled:
     gateway: Gateway
     nodes: NodeRunner
     jobs: JobRunner
+    budgets: BudgetRunner
     site: SiteServer
     database: Database
 
@@ -67,7 +70,7 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     gateway = _gateway(settings, machine, ports, audience=audience, hands=hands, nodes=node_runner, jobs=job_runner)
     site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake)
     _know_nodes(settings, database)
-    return Assembled(gateway, node_runner, job_runner, site, database)
+    return Assembled(gateway, node_runner, job_runner, BudgetRunner(ports, job_runner.wake), site, database)
 
 
 def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRing) -> Ports:
@@ -151,9 +154,9 @@ def _gateway(
     )
     return Gateway(
         people=PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, _now),
-        submission=SubmissionService(ports, offers, limits, hands, jobs.wake),
+        submission=SubmissionService(ports, offers, _catalogue(settings), limits, hands, jobs.wake),
         jobs=JobService(ports),
-        money=MoneyService(ports.works, ports.reads, _now),
+        money=MoneyService(ports.works, ports.reads, _catalogue(settings), _now),
         nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
         fleet=FleetService(ports.reads, offers),
         agent=agent_text(),
@@ -179,6 +182,22 @@ def _offers(settings: Settings, machine: Machine) -> tuple[Offer, ...]:
         )
         for size in machine.provider.sizes()
     )
+
+
+def _catalogue(settings: Settings) -> Catalogue:
+    units = (
+        SimulationUnit(
+            code=unit.code,
+            title=unit.title,
+            price_ucr=int(unit.credits_per_unit * CREDIT),
+            meter=MeterKind(unit.meter),
+            file=unit.file,
+            pattern=unit.pattern,
+            most_node_seconds=None if unit.node_seconds is None else int(unit.node_seconds),
+        )
+        for unit in settings.units
+    )
+    return Catalogue({unit.code: unit for unit in units})
 
 
 def _read_something(ports: Ports) -> None:

@@ -69,11 +69,13 @@ def _running(parts: Assembled, machine: Machine) -> Iterator[None]:
         thread.start()
     parts.nodes.start()
     parts.jobs.start()
+    parts.budgets.start()
     try:
         yield
     finally:
         ended.set()
         parts.site.shutdown()
+        parts.budgets.stop()
         parts.jobs.stop()
         parts.nodes.stop()
         for thread in threads:

@@ -40,6 +40,9 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Money and machines": {
         "balance": "money: Show your accounts.",
+        "units": "units: List the simulation units that a job can be paid in.",
+        "budget": "budget: Show, set or remove what accounts may spend.",
+        "report": "report: Say what was spent, by month, account or user.",
         "credit": "money: Give credits to an account (admins only).",
         "nodes": "nodes: List the elastic nodes.",
         "offers": "nodes: List what can be had, and for how much.",

@@ -10,10 +10,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from gateway import wire
 from gateway.client import inputs, transfer
@@ -143,6 +144,33 @@ class Gateway:
         body = wire.CreditRequest(amount_ucr=amount_ucr, memo=memo)
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         return self.session.post(f"/accounts/{_part(account)}/credits", body, wire.Balance, headers=headers, safe=False)
+
+    def units(self) -> tuple[wire.UnitView, ...]:
+        """The simulation units that a job can be paid in."""
+        return self.session.get("/units", tuple[wire.UnitView, ...])
+
+    def budgets(self) -> tuple[wire.BudgetView, ...]:
+        """The budgets of the user's accounts."""
+        return self.session.get("/budgets", tuple[wire.BudgetView, ...])
+
+    def set_budget(
+        self, account: str, limit_ucr: int, *, stops: bool = False, since: datetime | None = None
+    ) -> wire.BudgetView:
+        """Set an account's budget: refuse what does not fit, or with ``stops`` end running jobs at the limit."""
+        body = wire.BudgetRequest(limit_ucr=limit_ucr, stops=stops, since=since)
+        return self.session.post(f"/accounts/{_part(account)}/budget", body, wire.BudgetView)
+
+    def remove_budget(self, account: str) -> None:
+        """Remove an account's budget. Raises NotFound."""
+        self.session.request("DELETE", f"/accounts/{_part(account)}/budget")
+
+    def report(
+        self, by: Sequence[str] = (), *, since: datetime | None = None, until: datetime | None = None
+    ) -> wire.Report:
+        """Spending by "month", "account" and "user", or any of them."""
+        times = {"since": since and since.isoformat(), "until": until and until.isoformat()}
+        query = urlencode([*(("by", one) for one in by), *((n, at) for n, at in times.items() if at)])
+        return self.session.get(f"/report?{query}" if query else "/report", wire.Report)
 
     def nodes(self) -> tuple[wire.NodeView, ...]:
         """The elastic nodes that exist or are being made."""

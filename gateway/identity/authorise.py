@@ -22,6 +22,7 @@ class Action(StrEnum):
     CANCEL_JOB = "cancel this job"
     FETCH_OUTPUTS = "fetch the outputs of this job"
     SEE_ACCOUNT = "see this account"
+    SET_BUDGET = "set the budget of this account"
     GIVE_CREDIT = "give credit"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
@@ -45,6 +46,7 @@ POLICY: Mapping[Action, Rule] = {
     Action.FETCH_OUTPUTS: Rule.OWNER,
     Action.SPEND: Rule.PAYER,
     Action.SEE_ACCOUNT: Rule.PAYER,
+    Action.SET_BUDGET: Rule.PAYER,
     Action.GIVE_CREDIT: Rule.ADMIN,
 }
 

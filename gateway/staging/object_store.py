@@ -28,6 +28,8 @@ Audience = Literal["user", "node"]
 MAX_PRESIGN_S = 7 * 86400
 """SigV4: a presigned URL is good for seven days at most."""
 
+_PIECE_BYTES = 1 << 18
+
 _CONFIG = Config(
     signature_version="s3v4",
     s3={"addressing_style": "path"},
@@ -58,6 +60,9 @@ class ObjectStore(Protocol):
 
     def get_bytes(self, key: str) -> bytes:
         """Read a small object. Raises NotFound."""
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Read an object of any size, piece by piece. Raises NotFound."""
 
     def head(self, key: str) -> ObjectInfo | None:
         """What is known of an object; None if there is none."""
@@ -117,6 +122,11 @@ class S3Store:
         """Read a small object. Raises NotFound."""
         with _translated(key):
             return self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Read an object of any size, piece by piece. Raises NotFound."""
+        with _translated(key):
+            yield from self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(_PIECE_BYTES)
 
     def head(self, key: str) -> ObjectInfo | None:
         """What is known of an object; None if there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
+from gateway.storage.budgets import SqlBudgets, SqlCharges
 from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
 from gateway.storage.jobs import SqlJobs
 from gateway.storage.ledger import SqlLedger, SqlReceipts
@@ -21,5 +22,7 @@ class SqlWork:
         self.idempotency = SqlIdempotency(connection)
         self.ledger = SqlLedger(connection)
         self.receipts = SqlReceipts(connection)
+        self.budgets = SqlBudgets(connection)
+        self.charges = SqlCharges(connection)
         self.jobs = SqlJobs(connection)
         self.fleet = SqlFleet(connection)

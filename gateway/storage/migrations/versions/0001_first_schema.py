@@ -37,6 +37,9 @@ def upgrade() -> None:
     _uploads()
     _nodes()
     _node_events()
+    _budgets()
+    _publications()
+    _publication_grants()
     _system_accounts()
     for table in _APPEND_ONLY:
         if op.get_bind().dialect.name == "sqlite":
@@ -218,6 +221,7 @@ def _jobs() -> None:
         sa.Column("ended_at", UtcTime(), nullable=True),
         sa.Column("cancel_requested", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("exit_code", sa.Integer(), nullable=True),
+        sa.Column("stop_reason", sa.Text(), server_default="", nullable=False),
         sa.Column("lease_owner", sa.String(length=128), nullable=True),
         sa.Column("lease_until", UtcTime(), nullable=True),
         sa.Column("next_at", UtcTime(), nullable=True),
@@ -331,6 +335,59 @@ def _node_events() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_node_events_node_generation", "node_events", ["node", "generation"])
+
+
+def _budgets() -> None:
+    op.create_table(
+        "budgets",
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("limit_ucr", sa.BigInteger(), nullable=False),
+        sa.Column("stops", sa.Boolean(), nullable=False),
+        sa.Column("since", UtcTime(), nullable=False),
+        sa.Column("set_by", sa.String(length=64), nullable=False),
+        sa.Column("by_admin", sa.Boolean(), nullable=False),
+        sa.Column("authorisation", sa.String(length=64), nullable=False),
+        sa.CheckConstraint("limit_ucr >= 0", name=op.f("ck_budgets_limit")),
+        sa.ForeignKeyConstraint(["account"], ["accounts.name"], name="fk_budgets_account"),
+        sa.PrimaryKeyConstraint("account", name="pk_budgets"),
+    )
+
+
+def _publications() -> None:
+    op.create_table(
+        "publications",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("job", sa.String(length=32), nullable=False),
+        sa.Column("doi", sa.String(length=128), nullable=False),
+        sa.Column("user_name", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("access", sa.String(length=16), nullable=False),
+        sa.Column("manifest_sha256", sa.String(length=64), nullable=False),
+        sa.Column("record", sa.JSON(), nullable=False),
+        sa.Column("authorisation", sa.String(length=64), nullable=False),
+        sa.Column("at", UtcTime(), nullable=False),
+        sa.CheckConstraint("state IN ('intent', 'draft', 'findable')", name=op.f("ck_publications_state")),
+        sa.CheckConstraint("access IN ('open', 'restricted')", name=op.f("ck_publications_access")),
+        sa.ForeignKeyConstraint(["job"], ["jobs.id"], name="fk_publications_job"),
+        sa.PrimaryKeyConstraint("id", name="pk_publications"),
+        sa.UniqueConstraint("doi", name="uq_publications_doi"),
+        sa.UniqueConstraint("job", name="uq_publications_job"),
+    )
+    op.create_index("ix_publications_user_name", "publications", ["user_name"])
+
+
+def _publication_grants() -> None:
+    op.create_table(
+        "publication_grants",
+        sa.Column("publication", sa.String(length=32), nullable=False),
+        sa.Column("user_name", sa.String(length=64), nullable=False),
+        sa.Column("granted_by", sa.String(length=64), nullable=False),
+        sa.Column("authorisation", sa.String(length=64), nullable=False),
+        sa.Column("at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["publication"], ["publications.id"], name="fk_publication_grants_publication"),
+        sa.ForeignKeyConstraint(["user_name"], ["users.name"], name="fk_publication_grants_user_name"),
+        sa.PrimaryKeyConstraint("publication", "user_name", name="pk_publication_grants"),
+    )
 
 
 def _system_accounts() -> None:
