@@ -17,6 +17,7 @@
     ├─ CloudError            ├─ Capacity ├─ Quota ├─ Throttled ├─ CloudAuth ├─ CloudInvalid
     │                        ├─ CloudTransient ├─ Ambiguous ├─ PriceUnknown └─ BootstrapFailed
     ├─ StoreError            ├─ StoreUnavailable (retry)  └─ ChecksumMismatch
+    ├─ DoiError              ├─ DoiUnavailable (retry)  └─ DoiRefused (the registry's words)
     ├─ SetupError            this machine lacks something
     └─ GatewayUnavailable    nobody answers at the gateway's URL (retry)
 
@@ -254,6 +255,25 @@ class ChecksumMismatch(StoreError):
     """What was read is not what was written."""
 
     code = "checksum_mismatch"
+
+
+class DoiError(BurstError):
+    """The DOI registry did not do what was asked."""
+
+    code = "doi_error"
+
+
+class DoiUnavailable(DoiError):
+    """The DOI registry cannot be reached; what was asked may have been done."""
+
+    code = "doi_unavailable"
+    retryable = True
+
+
+class DoiRefused(DoiError):
+    """The DOI registry refused it, or there is none."""
+
+    code = "doi_refused"
 
 
 class SetupError(BurstError):

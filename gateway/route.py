@@ -41,6 +41,7 @@ from gateway.jobs.stages import Stage
 from gateway.jobs.store import JobStore, Part
 from gateway.provisioning.fleet import Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
+from gateway.publishing.record import Publications
 from gateway.slurm.hostlists import fold
 from gateway.slurm.states import reason_sentence
 from gateway.staging import stage_in, stage_out, verified
@@ -86,6 +87,10 @@ class Work(Protocol):
     @property
     def charges(self) -> Charges:
         """What they spent, for reports."""
+
+    @property
+    def publications(self) -> Publications:
+        """What has, or is to have, a DOI."""
 
     @property
     def jobs(self) -> JobStore:

@@ -124,6 +124,20 @@ class Settings(BaseSettings):
     resume_timeout_s: int = Field(default=180, ge=30, description="Slurm's ResumeTimeout")
     default_time_limit_min: int = Field(default=60, ge=1, description="time limit of a job that names none, in minutes")
     max_time_limit_min: int = Field(default=1440, ge=1, description="longest time limit, in minutes")
+    datacite_url: str | None = Field(
+        default=None, description="API of the DOI registry: https://api.datacite.org, or https://api.test.datacite.org"
+    )
+    datacite_prefix: str | None = Field(
+        default=None, pattern=r"^10\.[0-9]{4,5}$", description="DOI prefix of the repository, such as 10.12345"
+    )
+    datacite_repository: str | None = Field(default=None, description="repository id at DataCite, such as ABCD.LAB")
+    datacite_password_file: Path | None = Field(default=None, description="file that holds the repository's password")
+    publisher: str | None = Field(
+        default=None, description="who publishes, as DOIs name it; default: the gateway's name"
+    )
+    publication_url: str | None = Field(
+        default=None, description="public base of the landing pages' URLs; default: the gateway's own URL"
+    )
     demo_credits: float = Field(default=100.0, ge=0, description="credits that the demo user starts with")
     session_hours: int = Field(default=12, ge=1, le=168, description="how long a login lasts")
     clock_skew_s: int = Field(default=60, ge=0, le=300, description="difference of clocks that a signature may show")

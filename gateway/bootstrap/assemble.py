@@ -17,6 +17,7 @@ from gateway.bootstrap.machine import Machine
 from gateway.engines.power import Power
 from gateway.engines.run import Place
 from gateway.engines.slurm_conf import PARTITION
+from gateway.errors import DoiRefused
 from gateway.identity.authenticate import Verifier
 from gateway.identity.credentials import Credentials
 from gateway.identity.join import token_hash
@@ -25,6 +26,7 @@ from gateway.placement.offers import Offer
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.provision import Join, Provisioner
 from gateway.provisioning.user_data import UserData, render
+from gateway.publishing.datacite import DataCite
 from gateway.route import Hands, Ports, Work
 from gateway.runner.budgets import BudgetRunner
 from gateway.runner.jobs import JobRunner
@@ -36,6 +38,7 @@ from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.people import PeopleService
+from gateway.service.publications import PublicationService, Publisher
 from gateway.service.submission import Limits, SubmissionService
 from gateway.settings import CREDIT, Settings
 from gateway.storage.database import Database
@@ -157,6 +160,7 @@ def _gateway(
         submission=SubmissionService(ports, offers, _catalogue(settings), limits, hands, jobs.wake),
         jobs=JobService(ports),
         money=MoneyService(ports.works, ports.reads, _catalogue(settings), _now),
+        publications=PublicationService(ports, JobService(ports), _publisher(settings, machine), audience),
         nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
         fleet=FleetService(ports.reads, offers),
         agent=agent_text(),
@@ -198,6 +202,25 @@ def _catalogue(settings: Settings) -> Catalogue:
         for unit in settings.units
     )
     return Catalogue({unit.code: unit for unit in units})
+
+
+def _publisher(settings: Settings, machine: Machine) -> Publisher:
+    base = (settings.publication_url or machine.url).rstrip("/")
+    name = settings.publisher or settings.name
+    url, prefix = settings.datacite_url, settings.datacite_prefix
+    repository, file = settings.datacite_repository, settings.datacite_password_file
+    if url is None or prefix is None or repository is None or file is None:
+        return Publisher(name, base, None)
+
+    def registry() -> DataCite:
+        # Read each time, so that a password is changed without a restart.
+        try:
+            return DataCite(url.rstrip("/"), prefix, repository, file.read_text().strip())
+        except OSError as error:
+            hint = "see datacite_password_file in burst.toml"
+            raise DoiRefused(f"The password file of DataCite cannot be read: {error.strerror}.", hint=hint) from error
+
+    return Publisher(name, base, registry)
 
 
 def _read_something(ports: Ports) -> None:

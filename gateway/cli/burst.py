@@ -37,6 +37,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "cancel": "jobs: End jobs; what they made so far is kept.",
         "fetch": "fetch: Download a job's files and verify each checksum.",
         "receipt": "money: Print what a job used and paid.",
+        "publish": "publish: Give a job's files a DOI and a public page.",
+        "share": "share: Say who may read the files of a publication; fetch them.",
     },
     "Money and machines": {
         "balance": "money: Show your accounts.",

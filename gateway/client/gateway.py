@@ -172,6 +172,27 @@ class Gateway:
         query = urlencode([*(("by", one) for one in by), *((n, at) for n, at in times.items() if at)])
         return self.session.get(f"/report?{query}" if query else "/report", wire.Report)
 
+    def publish(self, job: int | str, said: wire.PublishRequest) -> wire.PublicationView:
+        """Give the job's outputs a findable DOI; asked again, the same one. Raises DoiRefused, DoiUnavailable."""
+        return self.session.post(f"/jobs/{_part(job)}/publication", said, wire.PublicationView)
+
+    def publications(self) -> tuple[wire.PublicationView, ...]:
+        """The user's publications, newest first."""
+        return self.session.get("/publications", tuple[wire.PublicationView, ...])
+
+    def grant(self, publication: str, user: str) -> wire.PublicationView:
+        """Let a user read the files of a publication, named by its DOI or its suffix."""
+        path = f"/publications/{_suffix(publication)}/grants"
+        return self.session.post(path, wire.GrantRequest(user=user), wire.PublicationView)
+
+    def revoke(self, publication: str, user: str) -> None:
+        """Take a grant back."""
+        self.session.request("DELETE", f"/publications/{_suffix(publication)}/grants/{_part(user)}")
+
+    def published_files(self, publication: str) -> wire.PublishedFiles:
+        """The files of a publication, with presigned URLs. Raises Refused, which says how to ask."""
+        return self.session.get(f"/publications/{_suffix(publication)}/files", wire.PublishedFiles)
+
     def nodes(self) -> tuple[wire.NodeView, ...]:
         """The elastic nodes that exist or are being made."""
         return self.session.get("/nodes", tuple[wire.NodeView, ...])
@@ -227,6 +248,11 @@ def _request(job: Submission, found: Sequence[inputs.LocalFile]) -> wire.SubmitR
         submit_directory=os.fspath(job.directory.absolute()),
         inputs=tuple(file.declared for file in found),
     )
+
+
+def _suffix(publication: str) -> str:
+    """What a publication is named by in a path: the last part of its DOI, or of its URL."""
+    return _part(publication.rstrip("/").rpartition("/")[2])
 
 
 def _part(text: int | str) -> str:

@@ -20,7 +20,7 @@ MICRO = 1_000_000
 
 _KNOWN = frozenset({"stage-in", "stage-out", "account-to", "max-cost", "units"})
 _REFUSED = {
-    "publish": "publishing is not there yet",
+    "publish": "a job is published once it has ended: burst publish ID --title …",
 }
 _UNITS = re.compile(r"([a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)*@v[1-9][0-9]{0,3}):([1-9][0-9]{0,11})", re.ASCII)
 _AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)

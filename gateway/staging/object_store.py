@@ -70,6 +70,9 @@ class ObjectStore(Protocol):
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
         """Every object whose key begins with ``prefix``, all pages, by key."""
 
+    def copy(self, key: str, target: str) -> None:
+        """Make ``target`` a copy of ``key``, in the store itself. Raises NotFound."""
+
     def delete(self, key: str) -> None:
         """Remove an object; removing one that is not there is no error."""
 
@@ -143,6 +146,11 @@ class S3Store:
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
                 for found in page.get("Contents", ()):
                     yield found["Key"], ObjectInfo(found["Size"], found["ETag"].strip('"'), found["LastModified"])
+
+    def copy(self, key: str, target: str) -> None:
+        """Make ``target`` a copy of ``key``, in the store itself. Raises NotFound."""
+        with _translated(key):
+            self._s3.copy({"Bucket": self._bucket, "Key": key}, self._bucket, target)
 
     def delete(self, key: str) -> None:
         """Remove an object; removing one that is not there is no error."""

@@ -9,6 +9,7 @@ from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, Sql
 from gateway.storage.jobs import SqlJobs
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
+from gateway.storage.publications import SqlPublications
 
 
 class SqlWork:
@@ -24,5 +25,6 @@ class SqlWork:
         self.receipts = SqlReceipts(connection)
         self.budgets = SqlBudgets(connection)
         self.charges = SqlCharges(connection)
+        self.publications = SqlPublications(connection)
         self.jobs = SqlJobs(connection)
         self.fleet = SqlFleet(connection)
