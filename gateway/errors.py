@@ -9,6 +9,7 @@
     ├─ NotAllowed            who is asking, or what they ask for
     │  ├─ BadSignature  ├─ SignatureExpired  ├─ SignatureReplayed  └─ Refused
     ├─ InsufficientFunds     the account cannot cover the hold
+    │  └─ BudgetExceeded        it could, but its budget does not let it
     ├─ LedgerBroken          an audit found a row that was changed
     ├─ NotFound
     ├─ Conflict              another worker or an earlier request was first
@@ -18,6 +19,7 @@
     ├─ SshError              ├─ HostUnreachable (retry) ├─ HostSilent ├─ HostKeyChanged └─ LoginRefused
     ├─ StoreError            ├─ StoreUnavailable (retry)  └─ ChecksumMismatch
     ├─ JobFailed             a job whose result was wanted did not complete
+    ├─ DoiError              ├─ DoiUnavailable (retry)  └─ DoiRefused (the registry's words)
     ├─ SetupError            this machine lacks something
     └─ GatewayUnavailable    nobody answers at the gateway's URL (retry)
 
@@ -127,6 +129,12 @@ class InsufficientFunds(BurstError):
     """The account cannot fund this."""
 
     code = "insufficient_funds"
+
+
+class BudgetExceeded(InsufficientFunds):
+    """The account's budget is used up."""
+
+    code = "budget_exceeded"
 
 
 class LedgerBroken(BurstError):
@@ -286,6 +294,25 @@ class JobFailed(BurstError):
     """The job did not complete."""
 
     code = "job_failed"
+
+
+class DoiError(BurstError):
+    """The DOI registry did not do what was asked."""
+
+    code = "doi_error"
+
+
+class DoiUnavailable(DoiError):
+    """The DOI registry cannot be reached; what was asked may have been done."""
+
+    code = "doi_unavailable"
+    retryable = True
+
+
+class DoiRefused(DoiError):
+    """The DOI registry refused it, or there is none."""
+
+    code = "doi_refused"
 
 
 class SetupError(BurstError):

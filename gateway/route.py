@@ -16,30 +16,37 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
+from gateway.accounting.budget import Budgets
+from gateway.accounting.catalogue import STDOUT, MeterKind
 from gateway.accounting.ledger import Ledger
-from gateway.accounting.settle import Receipts, bill, issue
+from gateway.accounting.meter import Delivery, bill_units, read
+from gateway.accounting.report import Charges
+from gateway.accounting.settle import Bill, Receipt, Receipts, bill, issue
 from gateway.accounting.tariff import Tariff
 from gateway.accounting.units import format_credits
 from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import Place, Standing, attempts_of, hand_over, standing, submission_of, superseded
-from gateway.errors import InvalidRequest, NotFound, SchedulerRefused
+from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, SchedulerRefused
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.evidence import EvidenceStore
 from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.sessions import SessionStore
 from gateway.identity.users import UserStore
-from gateway.jobs.job import Attempt, Job
+from gateway.jobs.job import Attempt, Job, UnitOrder
 from gateway.jobs.stages import Stage
 from gateway.jobs.store import JobStore, Part
 from gateway.provisioning.fleet import Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
+from gateway.publishing.record import Publications
 from gateway.slurm.hostlists import fold
 from gateway.slurm.states import reason_sentence
-from gateway.staging import stage_in, stage_out
+from gateway.staging import stage_in, stage_out, verified
 from gateway.staging.job_keys import KeyIssuer, KeyRecord, KeyRecords
+from gateway.staging.manifest import Entry
 from gateway.staging.object_store import ObjectStore
 
 
@@ -73,6 +80,18 @@ class Work(Protocol):
     @property
     def receipts(self) -> Receipts:
         """Bills."""
+
+    @property
+    def budgets(self) -> Budgets:
+        """What accounts may spend."""
+
+    @property
+    def charges(self) -> Charges:
+        """What they spent, for reports."""
+
+    @property
+    def publications(self) -> Publications:
+        """What has, or is to have, a DOI."""
 
     @property
     def jobs(self) -> JobStore:
@@ -270,17 +289,63 @@ def withdraw(records: Iterable[KeyRecord], ports: Ports) -> None:
 
 def settle(job: Job, ports: Ports) -> Outcome:
     """The hold became one receipt and a refund."""
-    ended = job.ended_at or job.submitted_at
-    with ports.works() as work:
-        billed = bill(job, work.jobs.attempts(job.id), ports.tariff, ended)
-        work.ledger.settle(job.id, billed.charged_ucr, "job ended", ports.now())
-        try:
-            receipt = work.receipts.of(job.id)
-        except NotFound:
-            receipt = issue(job, billed, work.receipts.next_number(), ports.ring, ports.now())
-            work.receipts.keep(receipt)
+    receipt = _receipt(job, ports)
     charged, refunded = format_credits(receipt.charged_ucr), format_credits(receipt.refunded_ucr)
     return Done(f"charged {charged}, gave back {refunded}; receipt {receipt.number}")
+
+
+def _receipt(job: Job, ports: Ports) -> Receipt:
+    """The receipt that the job has, or a new one: its outputs are metered before the transaction that charges."""
+    with ports.reads() as work, suppress(NotFound):
+        return work.receipts.of(job.id)
+    billed = billing(job, ports, job.ended_at or job.submitted_at)
+    with ports.works() as work:
+        work.ledger.settle(job.id, billed.charged_ucr, "job ended", ports.now())
+        receipt = issue(job, billed, work.receipts.next_number(), ports.ring, ports.now())
+        work.receipts.keep(receipt)
+    return receipt
+
+
+def billing(job: Job, ports: Ports, now: datetime) -> Bill:
+    """What a job has used until ``now``: units that it delivered if it ordered some, node time otherwise.
+
+    Of a job that still runs, units count as far as its output has reached the store.
+    """
+    order = job.request.burst.units
+    with ports.reads() as work:
+        runs = work.jobs.attempts(job.id)
+        latest = work.jobs.latest_attempts(job.id)
+        parts = {attempt: work.jobs.parts(attempt) for attempt in latest} if order else {}
+    if order is None:
+        return bill(job, runs, ports.tariff, now)
+    return bill_units(order, [_delivered(job, order, attempt, parts[attempt], ports) for attempt in latest])
+
+
+def printed_to(job: Job, attempt: Attempt, place: Place, stream: str = "stdout") -> str:
+    """The path of a run's stdout, or of its stderr, among its outputs."""
+    path = attempt.stdout if stream == "stdout" else attempt.stderr
+    return path.removeprefix(f"{place.directory}/{job.id}/work/")
+
+
+def _delivered(job: Job, order: UnitOrder, attempt: Attempt, parts: Iterable[Part], ports: Ports) -> Delivery:
+    """What one task delivered, from outputs that are what was staged out; what cannot be believed counts as 0."""
+    if attempt.manifest_sha256 is None:
+        pieces = [stage_out.live_output(ports.store, attempt)] if order.file == STDOUT and attempt.nodes else []
+        return Delivery(attempt.task, read(order, [pieces], exit_code=attempt.exit_code))
+    manifest = stage_out.merged(attempt, parts)
+    wanted = printed_to(job, attempt, ports.place) if order.file == STDOUT else order.file
+    found = [entry for entry in manifest.entries if _is_metered(entry, wanted, order)]
+    try:
+        files = [verified.pieces(ports.store, attempt.prefix, entry) for entry in found]
+        units = read(order, files, exit_code=attempt.exit_code)
+    except (ChecksumMismatch, NotFound) as error:
+        return Delivery(attempt.task, 0, f"not metered: {error.detail}")
+    missing = "" if found or order.meter == MeterKind.EXIT_0 else f"nothing that it wrote is {wanted}"
+    return Delivery(attempt.task, units, missing)
+
+
+def _is_metered(entry: Entry, wanted: str, order: UnitOrder) -> bool:
+    return entry.path == wanted if order.file == STDOUT else fnmatchcase(entry.path, wanted)
 
 
 ROUTE: Mapping[Stage, tuple[str, Callable[[Job, Ports], Outcome], Stage]] = {

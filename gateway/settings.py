@@ -6,6 +6,7 @@ Invariant: an unknown key is an error, and no secret is a setting (secrets are f
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -104,6 +105,46 @@ class CloudSettings(BaseModel):
         return endpoint
 
 
+class UnitSettings(BaseModel):
+    """One simulation unit that is sold in place of node time; docs/money.md shows how to write one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: str = Field(
+        pattern=r"^[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)*@v[1-9][0-9]{0,3}$",
+        max_length=64,
+        description="what --units names; another meaning is another version",
+    )
+    title: str = Field(min_length=1, max_length=80, description="in the plural, for quotes and receipts")
+    credits_per_unit: Decimal = Field(gt=0, decimal_places=6, le=10**6, description="price of one, exact")
+    meter: Literal["count", "last", "exit-0"] = Field(
+        description="count: lines that match; last: the number in the last line that matches; exit-0: one a task"
+    )
+    pattern: str = Field(default="", max_length=400, description="Python regular expression, searched in each line")
+    file: str = Field(default="stdout", max_length=256, description="what is read: stdout, or a glob of output files")
+    node_seconds: float | None = Field(
+        default=None, gt=0, description="most node-seconds that one unit may take; bounds --time; none: no bound"
+    )
+
+
+DEFAULT_UNITS = (
+    UnitSettings(
+        code="mc.sweep@v1",
+        title="Monte Carlo sweeps",
+        credits_per_unit=Decimal("0.000010"),
+        meter="last",
+        pattern=r"^sweeps (\d+)",
+    ),
+    UnitSettings(
+        code="xtb.opt@v1",
+        title="relaxed geometries (xtb)",
+        credits_per_unit=Decimal("0.020000"),
+        meter="count",
+        pattern=r"GEOMETRY OPTIMIZATION CONVERGED AFTER",
+    ),
+    UnitSettings(code="run@v1", title="successful runs", credits_per_unit=Decimal("0.050000"), meter="exit-0"),
+)
+
 DEFAULT_SIZES = (
     SizeSettings(name="small", cores=2, memory_mb=1024, credits_per_hour=1.2, max_nodes=12),
     SizeSettings(name="large", cores=8, memory_mb=4096, credits_per_hour=6.0, max_nodes=4),
@@ -151,6 +192,7 @@ class Settings(BaseSettings):
         default=None,
         description="address of this computer that nodes in other clouds reach; default: the local cloud's own",
     )
+    units: tuple[UnitSettings, ...] = Field(default=DEFAULT_UNITS, description="simulation units, for #BURST --units")
     image_suite: str = Field(default="trixie", description="Debian suite of the node image and of the private Slurm")
     image_packages: tuple[str, ...] = Field(
         default=("openmpi-bin", "python3-mpi4py", "python3-numpy", "xtb"),
@@ -179,6 +221,20 @@ class Settings(BaseSettings):
     resume_timeout_s: int = Field(default=180, ge=30, description="Slurm's ResumeTimeout")
     default_time_limit_min: int = Field(default=60, ge=1, description="time limit of a job that names none, in minutes")
     max_time_limit_min: int = Field(default=1440, ge=1, description="longest time limit, in minutes")
+    datacite_url: str | None = Field(
+        default=None, description="API of the DOI registry: https://api.datacite.org, or https://api.test.datacite.org"
+    )
+    datacite_prefix: str | None = Field(
+        default=None, pattern=r"^10\.[0-9]{4,5}$", description="DOI prefix of the repository, such as 10.12345"
+    )
+    datacite_repository: str | None = Field(default=None, description="repository id at DataCite, such as ABCD.LAB")
+    datacite_password_file: Path | None = Field(default=None, description="file that holds the repository's password")
+    publisher: str | None = Field(
+        default=None, description="who publishes, as DOIs name it; default: the gateway's name"
+    )
+    publication_url: str | None = Field(
+        default=None, description="public base of the landing pages' URLs; default: the gateway's own URL"
+    )
     demo_credits: float = Field(default=100.0, ge=0, description="credits that the demo user starts with")
     session_hours: int = Field(default=12, ge=1, le=168, description="how long a login lasts")
     clock_skew_s: int = Field(default=60, ge=0, le=300, description="difference of clocks that a signature may show")

@@ -7,7 +7,7 @@ aware UTC; digests are lower-case SHA-256 hex.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -226,6 +226,103 @@ class CreditRequest(Request):
 
     amount_ucr: int = Field(gt=0, le=MOST_UCR)
     memo: str = Field(min_length=1, max_length=200, pattern=ONE_LINE)
+
+
+class UnitView(View):
+    """A simulation unit that can be ordered in place of node time."""
+
+    code: str
+    title: str
+    price_ucr: int
+    meter: str
+    file: str
+    pattern: str
+    most_node_seconds: int | None
+
+
+class BudgetRequest(Request):
+    """An account's budget. Without ``since`` it keeps its day; a new one counts from now on."""
+
+    limit_ucr: int = Field(ge=0, le=MOST_UCR)
+    stops: bool = False
+    since: datetime | None = None
+
+
+class BudgetView(View):
+    """A budget and what counts against it: charged, and held by jobs that are not settled."""
+
+    account: str
+    limit_ucr: int
+    stops: bool
+    since: datetime
+    set_by: str
+    charged_ucr: int
+    held_ucr: int
+
+
+class ReportRow(View):
+    """What the jobs of one group used and paid; ``keys`` are its values in the dimensions of the report."""
+
+    keys: tuple[str, ...]
+    jobs: int
+    spend_ucr: int
+    units: dict[str, int]
+
+
+class Report(View):
+    """Spending by group; the rows sum to the totals."""
+
+    by: tuple[str, ...]
+    rows: tuple[ReportRow, ...]
+    jobs: int
+    spend_ucr: int
+
+
+class PublishRequest(Request):
+    """What is to be said of a job's outputs besides what the gateway knows."""
+
+    title: str = Field(min_length=1, max_length=500, pattern=ONE_LINE)
+    creators: tuple[Annotated[str, Field(min_length=1, max_length=300, pattern=ONE_LINE)], ...] = Field(
+        min_length=1, max_length=100
+    )
+    """Each "Family, Given <ORCID iD>"; the ORCID iD may be left out."""
+    description: str = Field(default="", max_length=10_000, pattern=NO_NUL)
+    access: Literal["open", "restricted"] = "restricted"
+    licence: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.+-]{1,64}$")
+    """SPDX identifier."""
+    related: tuple[Annotated[str, Field(max_length=340, pattern=ONE_LINE)], ...] = Field(default=(), max_length=100)
+    """Each "RELATION=DOI" or "RELATION=URL"."""
+
+
+class PublicationView(View):
+    """A publication; ``readers`` are told to its owner only."""
+
+    id: str
+    doi: str
+    state: str
+    access: str
+    url: str
+    """Of its landing page."""
+    job: str
+    title: str
+    user: str
+    files: int
+    bytes: int
+    manifest_sha256: str
+    readers: tuple[str, ...] = ()
+
+
+class GrantRequest(Request):
+    """A user who may read a publication's files."""
+
+    user: str = Field(min_length=1, max_length=64, pattern=ONE_LINE)
+
+
+class PublishedFiles(View):
+    """A publication's files, each with a presigned URL."""
+
+    publication: str
+    files: tuple[OutputFile, ...]
 
 
 class NodeView(View):

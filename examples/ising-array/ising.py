@@ -1,8 +1,8 @@
 """Two-dimensional Ising model on a periodic square lattice: Metropolis updates, one colour of the chess board at a time.
 
-    python3 ising.py TEMPERATURE SEED OUTPUT.json
+    python3 ising.py TEMPERATURE SEED OUTPUT.json [SWEEPS]
 
-The temperature is in units of J/k. Energy and magnetisation are per spin; their errors come from the spread of block
+Every TOLD sweeps it prints how many are done: "sweeps 500". The temperature is in units of J/k. Energy and magnetisation are per spin; their errors come from the spread of block
 averages, each block being many autocorrelation times long.
 """
 
@@ -13,7 +13,8 @@ import numpy as np
 
 SIZE = 64
 WARM_UP = 1000
-SWEEPS = 10000
+SWEEPS = int(sys.argv[4]) if len(sys.argv) > 4 else 10000
+TOLD = 500
 BLOCKS = 40
 
 
@@ -46,6 +47,8 @@ def run(temperature, seed):
         if step >= 0:
             energy[step] = -np.sum(black * around, dtype=int) / SIZE**2
             magnetisation[step] = abs(int(white.sum(dtype=int) + black.sum(dtype=int))) / SIZE**2
+            if (step + 1) % TOLD == 0:
+                print("sweeps", step + 1, flush=True)
     return energy, magnetisation
 
 

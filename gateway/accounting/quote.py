@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.accounting.catalogue import order_line
 from gateway.accounting.tariff import Line, Tariff
-from gateway.jobs.job import Resources
+from gateway.jobs.job import Resources, UnitOrder
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ def quote(resources: Resources, offer: str, nodes: int, tariff: Tariff) -> Quote
         text = f"{tasks} tasks, each {text}"
     line = tariff.line(offer, text, nodes * limit)
     return Quote(offer, (Line(line.text, line.quantity * tasks, line.unit, line.amount_ucr * tasks),))
+
+
+def quote_units(resources: Resources, offer: str, order: UnitOrder) -> Quote:
+    """Price an order of simulation units, whatever machine it runs on: every task may deliver all of them."""
+    return Quote(offer, (order_line(order, resources.array_tasks),))
 
 
 def _count(number: int, noun: str) -> str:

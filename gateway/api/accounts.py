@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response, status
+from fastapi import APIRouter, Path, Query, Response, status
 
 from gateway import wire
+from gateway.accounting.report import Dimension
 from gateway.api.signed import IdempotencyKey, TheGateway, TheUser
 
 router = APIRouter(prefix="/api/v1", tags=["accounts"])
@@ -55,3 +57,40 @@ def credit(
 ) -> wire.Balance:
     """Give an account credits. The same Idempotency-Key again gives none."""
     return gateway.money.credit(caller, account, request, idempotency_key)
+
+
+@router.get("/units")
+def units(gateway: TheGateway, caller: TheUser) -> list[wire.UnitView]:  # noqa: ARG001 - the signature is the point
+    """The simulation units that a job can be paid in, with their prices and meters."""
+    return gateway.money.units()
+
+
+@router.get("/budgets")
+def budgets(gateway: TheGateway, caller: TheUser) -> list[wire.BudgetView]:
+    """The budgets of the caller's accounts, and what counts against them; an admin sees all."""
+    return gateway.money.budgets(caller)
+
+
+@router.post("/accounts/{account}/budget")
+def set_budget(gateway: TheGateway, caller: TheUser, account: Account, request: wire.BudgetRequest) -> wire.BudgetView:
+    """Set an account's budget; one that an administrator set only they may change."""
+    return gateway.money.set_budget(caller, account, request)
+
+
+@router.delete("/accounts/{account}/budget", status_code=status.HTTP_204_NO_CONTENT)
+def remove_budget(gateway: TheGateway, caller: TheUser, account: Account) -> Response:
+    """Remove an account's budget."""
+    gateway.money.remove_budget(caller, account)
+    return Response(status_code=status.HTTP_204_NO_CONTENT)
+
+
+@router.get("/report")
+def report(
+    gateway: TheGateway,
+    caller: TheUser,
+    by: Annotated[list[Dimension] | None, Query(max_length=3)] = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> wire.Report:
+    """Spending of the caller's accounts, grouped; jobs count when they were settled, ``until`` itself not included."""
+    return gateway.money.report(caller, by or [], since, until)

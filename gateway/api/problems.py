@@ -27,6 +27,8 @@ STATUS: tuple[tuple[type[errors.BurstError], HTTPStatus], ...] = (
     (errors.InvalidRequest, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.SchedulerRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.SchedulerUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (errors.DoiUnavailable, HTTPStatus.BAD_GATEWAY),
+    (errors.DoiRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.BurstError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from gateway.accounting.catalogue import Catalogue, MeterKind, SimulationUnit
 from gateway.accounting.tariff import Tariff
 from gateway.api import sts as sts_door
 from gateway.api.app import AGENT_PATH
@@ -17,6 +18,7 @@ from gateway.bootstrap.machine import Machine
 from gateway.engines.power import Power
 from gateway.engines.run import Place
 from gateway.engines.slurm_conf import PARTITION
+from gateway.errors import DoiRefused
 from gateway.identity.authenticate import Verifier
 from gateway.identity.credentials import Credentials
 from gateway.identity.join import token_hash
@@ -27,7 +29,9 @@ from gateway.provisioning.listing import Lister
 from gateway.provisioning.provision import Join, Provisioner
 from gateway.provisioning.supply import Supplies
 from gateway.provisioning.user_data import UserData, render
+from gateway.publishing.datacite import DataCite
 from gateway.route import Hands, Ports, Work
+from gateway.runner.budgets import BudgetRunner
 from gateway.runner.job_keys import JobKeyRunner
 from gateway.runner.jobs import JobRunner
 from gateway.runner.nodes import NodeRunner
@@ -39,8 +43,9 @@ from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.people import PeopleService
+from gateway.service.publications import PublicationService, Publisher
 from gateway.service.submission import Limits, SubmissionService
-from gateway.settings import LOCAL_CLOUD, Settings
+from gateway.settings import CREDIT, LOCAL_CLOUD, Settings
 from gateway.storage.database import Database
 from gateway.storage.nodes import SqlFleet
 from gateway.storage.work import SqlWork
@@ -57,6 +62,7 @@ class Assembled:
     nodes: NodeRunner
     jobs: JobRunner
     job_keys: JobKeyRunner
+    budgets: BudgetRunner
     site: SiteServer
     database: Database
 
@@ -77,7 +83,8 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     gateway = _gateway(settings, machine, ports, audience=audience, hands=hands, nodes=node_runner, jobs=job_runner)
     site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake)
     _know_nodes(settings, database)
-    return Assembled(gateway, node_runner, job_runner, JobKeyRunner(ports), site, database)
+    budgets = BudgetRunner(ports, job_runner.wake)
+    return Assembled(gateway, node_runner, job_runner, JobKeyRunner(ports), budgets, site, database)
 
 
 def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRing) -> Ports:
@@ -179,9 +186,10 @@ def _gateway(
     )
     return Gateway(
         people=PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, _now),
-        submission=SubmissionService(ports, offers, limits, hands, jobs.wake),
+        submission=SubmissionService(ports, offers, _catalogue(settings), limits, hands, jobs.wake),
         jobs=JobService(ports),
-        money=MoneyService(ports.works, ports.reads, _now),
+        money=MoneyService(ports.works, ports.reads, _catalogue(settings), _now),
+        publications=PublicationService(ports, JobService(ports), _publisher(settings, machine), audience),
         nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
         fleet=FleetService(ports.reads, offers),
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, _now),
@@ -209,6 +217,41 @@ def _offers(settings: Settings, machine: Machine) -> tuple[Offer, ...]:
         )
         for size in machine.provider.sizes()
     )
+
+
+def _catalogue(settings: Settings) -> Catalogue:
+    units = (
+        SimulationUnit(
+            code=unit.code,
+            title=unit.title,
+            price_ucr=int(unit.credits_per_unit * CREDIT),
+            meter=MeterKind(unit.meter),
+            file=unit.file,
+            pattern=unit.pattern,
+            most_node_seconds=None if unit.node_seconds is None else int(unit.node_seconds),
+        )
+        for unit in settings.units
+    )
+    return Catalogue({unit.code: unit for unit in units})
+
+
+def _publisher(settings: Settings, machine: Machine) -> Publisher:
+    base = (settings.publication_url or machine.url).rstrip("/")
+    name = settings.publisher or settings.name
+    url, prefix = settings.datacite_url, settings.datacite_prefix
+    repository, file = settings.datacite_repository, settings.datacite_password_file
+    if url is None or prefix is None or repository is None or file is None:
+        return Publisher(name, base, None)
+
+    def registry() -> DataCite:
+        # Read each time, so that a password is changed without a restart.
+        try:
+            return DataCite(url.rstrip("/"), prefix, repository, file.read_text().strip())
+        except OSError as error:
+            hint = "see datacite_password_file in burst.toml"
+            raise DoiRefused(f"The password file of DataCite cannot be read: {error.strerror}.", hint=hint) from error
+
+    return Publisher(name, base, registry)
 
 
 def _read_something(ports: Ports) -> None:

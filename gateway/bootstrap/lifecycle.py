@@ -65,7 +65,7 @@ def configure(directory: Path, assignments: Mapping[str, str]) -> None:
         return
     path = directory / "burst.toml"
     known = tomllib.loads(path.read_text()) if path.exists() else {}
-    values = known | {key: _value(text) for key, text in assignments.items()}
+    values = known | {key: _value(key, text) for key, text in assignments.items()}
     if values == known:
         return
     try:
@@ -79,12 +79,15 @@ def configure(directory: Path, assignments: Mapping[str, str]) -> None:
     temporary.replace(path)
 
 
-def _value(text: str) -> object:
-    """A TOML value; a bare word is a string."""
+def _value(key: str, text: str) -> object:
+    """A TOML value; a bare word is a string, and so is a number where a text is wanted (a DOI prefix)."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value: object = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    field = Settings.model_fields.get(key)
+    wants_text = field is not None and field.annotation in (str, str | None)
+    return text if wants_text and isinstance(value, int | float) else value
 
 
 def _toml(value: object) -> str:

@@ -70,12 +70,14 @@ def _running(parts: Assembled, machine: Machine) -> Iterator[None]:
     parts.nodes.start()
     parts.jobs.start()
     parts.job_keys.start()
+    parts.budgets.start()
     try:
         yield
     finally:
         ended.set()
         parts.site.shutdown()
         parts.job_keys.stop()
+        parts.budgets.stop()
         parts.jobs.stop()
         parts.nodes.stop()
         for thread in threads:

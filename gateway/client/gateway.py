@@ -10,10 +10,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from gateway import wire
 from gateway.client import inputs, transfer
@@ -145,6 +146,54 @@ class Gateway:
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         return self.session.post(f"/accounts/{_part(account)}/credits", body, wire.Balance, headers=headers, safe=False)
 
+    def units(self) -> tuple[wire.UnitView, ...]:
+        """The simulation units that a job can be paid in."""
+        return self.session.get("/units", tuple[wire.UnitView, ...])
+
+    def budgets(self) -> tuple[wire.BudgetView, ...]:
+        """The budgets of the user's accounts."""
+        return self.session.get("/budgets", tuple[wire.BudgetView, ...])
+
+    def set_budget(
+        self, account: str, limit_ucr: int, *, stops: bool = False, since: datetime | None = None
+    ) -> wire.BudgetView:
+        """Set an account's budget: refuse what does not fit, or with ``stops`` end running jobs at the limit."""
+        body = wire.BudgetRequest(limit_ucr=limit_ucr, stops=stops, since=since)
+        return self.session.post(f"/accounts/{_part(account)}/budget", body, wire.BudgetView)
+
+    def remove_budget(self, account: str) -> None:
+        """Remove an account's budget. Raises NotFound."""
+        self.session.request("DELETE", f"/accounts/{_part(account)}/budget")
+
+    def report(
+        self, by: Sequence[str] = (), *, since: datetime | None = None, until: datetime | None = None
+    ) -> wire.Report:
+        """Spending by "month", "account" and "user", or any of them."""
+        times = {"since": since and since.isoformat(), "until": until and until.isoformat()}
+        query = urlencode([*(("by", one) for one in by), *((n, at) for n, at in times.items() if at)])
+        return self.session.get(f"/report?{query}" if query else "/report", wire.Report)
+
+    def publish(self, job: int | str, said: wire.PublishRequest) -> wire.PublicationView:
+        """Give the job's outputs a findable DOI; asked again, the same one. Raises DoiRefused, DoiUnavailable."""
+        return self.session.post(f"/jobs/{_part(job)}/publication", said, wire.PublicationView)
+
+    def publications(self) -> tuple[wire.PublicationView, ...]:
+        """The user's publications, newest first."""
+        return self.session.get("/publications", tuple[wire.PublicationView, ...])
+
+    def grant(self, publication: str, user: str) -> wire.PublicationView:
+        """Let a user read the files of a publication, named by its DOI or its suffix."""
+        path = f"/publications/{_suffix(publication)}/grants"
+        return self.session.post(path, wire.GrantRequest(user=user), wire.PublicationView)
+
+    def revoke(self, publication: str, user: str) -> None:
+        """Take a grant back."""
+        self.session.request("DELETE", f"/publications/{_suffix(publication)}/grants/{_part(user)}")
+
+    def published_files(self, publication: str) -> wire.PublishedFiles:
+        """The files of a publication, with presigned URLs. Raises Refused, which says how to ask."""
+        return self.session.get(f"/publications/{_suffix(publication)}/files", wire.PublishedFiles)
+
     def nodes(self) -> tuple[wire.NodeView, ...]:
         """The elastic nodes that exist or are being made."""
         return self.session.get("/nodes", tuple[wire.NodeView, ...])
@@ -200,6 +249,11 @@ def _request(job: Submission, found: Sequence[inputs.LocalFile]) -> wire.SubmitR
         submit_directory=os.fspath(job.directory.absolute()),
         inputs=tuple(file.declared for file in found),
     )
+
+
+def _suffix(publication: str) -> str:
+    """What a publication is named by in a path: the last part of its DOI, or of its URL."""
+    return _part(publication.rstrip("/").rpartition("/")[2])
 
 
 def _part(text: int | str) -> str:

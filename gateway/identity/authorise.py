@@ -22,6 +22,9 @@ class Action(StrEnum):
     CANCEL_JOB = "cancel this job"
     FETCH_OUTPUTS = "fetch the outputs of this job"
     SEE_ACCOUNT = "see this account"
+    SET_BUDGET = "set the budget of this account"
+    PUBLISH = "publish this job"
+    SHARE = "share this publication"
     GIVE_CREDIT = "give credit"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
@@ -45,6 +48,9 @@ POLICY: Mapping[Action, Rule] = {
     Action.FETCH_OUTPUTS: Rule.OWNER,
     Action.SPEND: Rule.PAYER,
     Action.SEE_ACCOUNT: Rule.PAYER,
+    Action.SET_BUDGET: Rule.PAYER,
+    Action.PUBLISH: Rule.OWNER,
+    Action.SHARE: Rule.OWNER,
     Action.GIVE_CREDIT: Rule.ADMIN,
 }
 

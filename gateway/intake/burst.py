@@ -18,10 +18,11 @@ from gateway.intake.script import Directive
 MICRO = 1_000_000
 """Micro-credits in a credit."""
 
+_KNOWN = frozenset({"stage-in", "stage-out", "account-to", "max-cost", "units"})
 _REFUSED = {
-    "units": "units of software are not metered yet",
-    "publish": "publishing is not there yet",
+    "publish": "a job is published once it has ended: burst publish ID --title …",
 }
+_UNITS = re.compile(r"([a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)*@v[1-9][0-9]{0,3}):([1-9][0-9]{0,11})", re.ASCII)
 _AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE | re.ASCII)
 
@@ -36,6 +37,15 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Units:
+    """``--units``: at most ``quantity`` simulation units of one kind a task."""
+
+    code: str
+    quantity: int
+    line: int
+
+
+@dataclass(frozen=True)
 class Requests:
     """All that a script's ``#BURST`` lines ask for."""
 
@@ -44,10 +54,11 @@ class Requests:
     """Globs below the working directory; none: every new or changed file."""
     account_to: str | None = None
     max_cost_ucr: int | None = None
+    units: Units | None = None
 
 
 def read(lines: Iterable[Directive]) -> Requests:
-    """Read ``#BURST`` lines: ``--stage-in``, ``--stage-out``, ``--account-to`` and ``--max-cost``.
+    """Read ``#BURST`` lines: ``--stage-in``, ``--stage-out``, ``--account-to``, ``--max-cost`` and ``--units``.
 
     Raises ``ScriptError`` with the line: an unknown option, a bad value, a destination outside the working directory
     or named twice.
@@ -57,6 +68,7 @@ def read(lines: Iterable[Directive]) -> Requests:
     stage_out: list[str] = []
     account: str | None = None
     cost: int | None = None
+    units: Units | None = None
     for word in words:
         name, value = _split(word)
         match name:
@@ -68,9 +80,11 @@ def read(lines: Iterable[Directive]) -> Requests:
                 stage_out.append(_below(value, word))
             case "account-to":
                 account = value
+            case "units":
+                units = _units(value, word, units)
             case _:
                 cost = _credits(value, word)
-    return Requests(tuple(stage_in.values()), tuple(stage_out), account, cost)
+    return Requests(tuple(stage_in.values()), tuple(stage_out), account, cost, units)
 
 
 def destination_of(path: str) -> str:
@@ -86,8 +100,8 @@ def _split(word: tokens.Word) -> tuple[str, str]:
     name, equals, value = word.text.removeprefix("--").partition("=")
     if name in _REFUSED:
         raise _wrong(word, f"#BURST --{name} is not supported: {_REFUSED[name]}", "remove it")
-    if not word.text.startswith("--") or name not in {"stage-in", "stage-out", "account-to", "max-cost"}:
-        known = "--stage-in=SRC[:DEST], --stage-out=GLOB, --account-to=NAME and --max-cost=CREDITS"
+    if not word.text.startswith("--") or name not in _KNOWN:
+        known = "--stage-in=SRC[:DEST], --stage-out=GLOB, --account-to=NAME, --max-cost=CREDITS and --units=CODE:N"
         raise _wrong(word, f"unknown #BURST option: {word.text}", f"there are {known}")
     if not equals or not value:
         raise _wrong(word, f"#BURST --{name} needs a value", f"write --{name}=VALUE, without a blank around =")
@@ -140,6 +154,15 @@ def _credits(value: str, word: tokens.Word) -> int:
     if not amount:
         raise _wrong(word, f"#BURST --max-cost={value}: not an amount of credits", "write for example --max-cost=2.5")
     return int(amount)
+
+
+def _units(value: str, word: tokens.Word, before: Units | None) -> Units:
+    """A unit's code and how many; a job is paid in one kind."""
+    if before is not None:
+        raise _wrong(word, f"#BURST --units: line {before.line} has ordered {before.code} already", "order one kind")
+    if not (match := _UNITS.fullmatch(value)):
+        raise _wrong(word, f"#BURST --units={value}: not CODE:N", "write for example --units=mc.sweep@v1:10000")
+    return Units(match[1], int(match[2]), word.line)
 
 
 def _wrong(word: tokens.Word, message: str, hint: str) -> ScriptError:

@@ -19,7 +19,7 @@ from gateway import wire
 from gateway.errors import InputMissing, InvalidRequest, OptionError
 from gateway.intake import burst, directives
 from gateway.intake.resources import resources_of
-from gateway.jobs.job import BurstOptions, JobRequest, StageIn
+from gateway.jobs.job import BurstOptions, JobRequest, StageIn, UnitOrder
 from gateway.slurm import options as slurm
 from gateway.slurm import units
 from gateway.slurm.getopt import LONG
@@ -53,6 +53,7 @@ def read(request: wire.SubmitRequest, *, default_time_limit_s: int, max_time_lim
             stage_out=found.burst.stage_out,
             account_to=found.burst.account_to,
             max_cost_ucr=found.burst.max_cost_ucr,
+            units=UnitOrder(**vars(found.burst.units)) if found.burst.units else None,
         ),
         environment={**slurm.environment(options), **_exported(exported, request.environment)},
         submit_directory=request.submit_directory,

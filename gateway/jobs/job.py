@@ -53,6 +53,22 @@ class StageIn:
 
 
 @dataclass(frozen=True)
+class UnitOrder:
+    """Simulation units that each task may deliver at most: what was asked, and price and meter as they were quoted."""
+
+    code: str
+    quantity: int
+    line: int | None = None
+    """Line of the script that asks for them, from 1."""
+    title: str = ""
+    """"" and 0 until it is quoted."""
+    price_ucr: int = 0
+    meter: str = ""
+    file: str = ""
+    pattern: str = ""
+
+
+@dataclass(frozen=True)
 class BurstOptions:
     """What ``#BURST`` lines asked for."""
 
@@ -61,6 +77,8 @@ class BurstOptions:
     """Globs below the working directory; none: every new or changed file."""
     account_to: str | None = None
     max_cost_ucr: int | None = None
+    units: UnitOrder | None = None
+    """None: node time is paid."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,8 @@ class Job:
     ended_at: datetime | None = None
     cancel_requested: bool = False
     exit_code: int | None = None
+    stop_reason: str = ""
+    """Why the gateway itself ended it; "" when it did not."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
 from gateway.service.people import PeopleService
+from gateway.service.publications import PublicationService
 from gateway.service.submission import SubmissionService
 
 
@@ -22,6 +23,7 @@ class Gateway:
     submission: SubmissionService
     jobs: JobService
     money: MoneyService
+    publications: PublicationService
     nodes: NodeService
     fleet: FleetService
     job_keys: JobKeyService

@@ -16,7 +16,7 @@ from gateway.identity.authorise import Action, Allowed, authorise
 from gateway.identity.users import Role
 from gateway.jobs.job import NO_TASK, Attempt, Job
 from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
-from gateway.route import Ports, Work
+from gateway.route import Ports, Work, printed_to
 from gateway.staging import stage_in, stage_out
 from gateway.staging.manifest import Manifest
 
@@ -68,7 +68,7 @@ class JobService:
             offer=job.offer,
             stage=job.stage,
             state=job.state,
-            reason=job.reason,
+            reason=job.reason or job.stop_reason,
             exit_code=job.exit_code,
             hold_ucr=job.hold_ucr,
             submitted_at=job.submitted_at,
@@ -145,8 +145,7 @@ class JobService:
         if attempt.manifest_sha256 is None:
             text = stage_out.live_output(self.ports.store, attempt) if stream == "stdout" else b""
             return text.decode(errors="replace")
-        path = attempt.stdout if stream == "stdout" else attempt.stderr
-        relative = path.removeprefix(f"{self.ports.place.directory}/{job.id}/work/")
+        relative = printed_to(job, attempt, self.ports.place, stream)
         keys = [attempt.prefix + entry.key for entry in self._manifest(attempt).entries if entry.path == relative]
         return self.ports.store.get_bytes(keys[0]).decode(errors="replace") if keys else ""
 

@@ -1,17 +1,25 @@
-"""MoneyService: balances, and credits given by an admin."""
+"""MoneyService: balances, credits given by an admin, budgets, reports and what is sold in units.
+
+Invariant: money of an account that the caller may not spend from is neither shown nor counted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway import wire
+from gateway.accounting.budget import Budget
+from gateway.accounting.catalogue import Catalogue
 from gateway.accounting.ledger import Balance
+from gateway.accounting.report import Dimension, Group, report
+from gateway.errors import InvalidRequest, Refused
 from gateway.identity.authenticate import Caller
 from gateway.identity.authorise import Action, Allowed, authorise, demand
 from gateway.identity.idempotency import Answer
-from gateway.route import Works
+from gateway.identity.users import Role
+from gateway.route import Work, Works
 
 
 @dataclass(frozen=True)
@@ -20,14 +28,18 @@ class MoneyService:
 
     works: Works
     reads: Works
+    catalogue: Catalogue
     now: Callable[[], datetime]
+
+    def units(self) -> list[wire.UnitView]:
+        """The simulation units that can be ordered, by code."""
+        return [wire.UnitView(**vars(unit)) for _, unit in sorted(self.catalogue.units.items())]
 
     def balances(self, caller: Caller) -> list[wire.Balance]:
         """Of every account that the caller may see."""
         with self.reads() as work:
             balances = work.ledger.balances()
-        seen = (b for b in balances if authorise(caller.user, Action.SEE_ACCOUNT, account=b.account) == Allowed())
-        return [_view(balance) for balance in seen]
+        return [_view(balance) for balance in balances if _sees(caller, balance.account)]
 
     def credit(self, caller: Caller, account: str, request: wire.CreditRequest, key: str | None = None) -> wire.Balance:
         """Give credits; the same key again gives none and answers the same. Raises Refused, NotFound, Conflict."""
@@ -43,6 +55,75 @@ class MoneyService:
             if key is not None:
                 work.idempotency.keep(user, key, body, Answer(200, after.model_dump()), now)
         return after
+
+    def budgets(self, caller: Caller) -> list[wire.BudgetView]:
+        """Of every account that the caller may see."""
+        with self.reads() as work:
+            return [_budget_view(work, budget) for budget in work.budgets.all() if _sees(caller, budget.account)]
+
+    def set_budget(self, caller: Caller, account: str, request: wire.BudgetRequest) -> wire.BudgetView:
+        """Set an account's budget. Raises Refused, also for one that an administrator set; NotFound."""
+        if request.since is not None and request.since.tzinfo is None:
+            raise InvalidRequest("since has no time zone.", hint="2026-03-01T00:00:00Z", field="since")
+        with self.works() as work:
+            before = _changeable(work, caller, account)
+            work.ledger.balance(account)
+            work.evidence.keep(caller.evidence)
+            budget = Budget(
+                account=account,
+                limit_ucr=request.limit_ucr,
+                stops=request.stops,
+                since=request.since or (before.since if before else self.now()),
+                set_by=caller.user.name,
+                by_admin=caller.user.role is Role.ADMIN,
+                authorisation=caller.evidence.digest,
+            )
+            work.budgets.put(budget)
+            return _budget_view(work, budget)
+
+    def remove_budget(self, caller: Caller, account: str) -> None:
+        """Remove an account's budget. Raises Refused, NotFound."""
+        with self.works() as work:
+            _changeable(work, caller, account)
+            work.evidence.keep(caller.evidence)
+            work.budgets.remove(account)
+
+    def report(
+        self, caller: Caller, by: Sequence[Dimension], since: datetime | None, until: datetime | None
+    ) -> wire.Report:
+        """Spending of the accounts that the caller may see; an admin's report is the whole ledger's."""
+        if any(moment is not None and moment.tzinfo is None for moment in (since, until)):
+            raise InvalidRequest("A time has no time zone.", hint="2026-03-01T00:00:00Z")
+        with self.reads() as work:
+            charges = [charge for charge in work.charges.between(since, until) if _sees(caller, charge.account)]
+        (total,) = report(charges, ()) or (Group(()),)
+        return wire.Report(
+            by=tuple(by),
+            rows=tuple(_row(group) for group in report(charges, by)) if by else (_row(total),),
+            jobs=total.jobs,
+            spend_ucr=total.spend_ucr,
+        )
+
+
+def _sees(caller: Caller, account: str) -> bool:
+    return authorise(caller.user, Action.SEE_ACCOUNT, account=account) == Allowed()
+
+
+def _changeable(work: Work, caller: Caller, account: str) -> Budget | None:
+    """The account's budget, if it has one, which the caller may change or replace."""
+    demand(authorise(caller.user, Action.SET_BUDGET, account=account))
+    before = work.budgets.of(account)
+    if before is not None and before.by_admin and caller.user.role is not Role.ADMIN:
+        raise Refused(f"The budget of {account} was set by an administrator.", hint="ask an administrator to change it")
+    return before
+
+
+def _budget_view(work: Work, budget: Budget) -> wire.BudgetView:
+    return wire.BudgetView.model_validate(vars(budget) | vars(work.budgets.spending(budget)))
+
+
+def _row(group: Group) -> wire.ReportRow:
+    return wire.ReportRow(keys=group.keys, jobs=group.jobs, spend_ucr=group.spend_ucr, units=dict(group.units))
 
 
 def _view(balance: Balance) -> wire.Balance:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from gateway import wire
-from gateway.accounting import cheque
-from gateway.accounting.quote import Quote, quote
+from gateway.accounting import budget, cheque
+from gateway.accounting.catalogue import STDOUT, Catalogue
+from gateway.accounting.quote import Quote, quote, quote_units
 from gateway.accounting.units import format_credits
 from gateway.errors import Conflict, InvalidRequest, SchedulerRefused, SchedulerUnavailable
 from gateway.identity.authenticate import Caller
@@ -54,6 +55,7 @@ class SubmissionService:
 
     ports: Ports
     offers: tuple[Offer, ...]
+    catalogue: Catalogue
     limits: Limits
     hands: Hands
     wake_jobs: Callable[[], None]
@@ -141,11 +143,23 @@ class SubmissionService:
         account = parsed.burst.account_to or caller.user.account
         demand(authorise(caller.user, Action.SPEND, account=account))
         placement = place(parsed.resources, self.offers)
-        priced = quote(parsed.resources, placement.offer.name, placement.nodes, self.ports.tariff)
+        parsed, priced = self._priced(parsed, placement)
         found = stage_in.keyed(caller.user.name, parsed.burst.stage_in)
         parsed = replace(parsed, burst=replace(parsed.burst, stage_in=found))
         cheque.check(priced.total_ucr, signed_ucr=caller.claims.max_spend_ucr, asked_ucr=parsed.burst.max_cost_ucr)
         return _Decision(parsed, account, placement, priced)
+
+    def _priced(self, parsed: JobRequest, placement: Placement) -> tuple[JobRequest, Quote]:
+        """The request, with its order of units filled in at today's price if it has one, and its quote."""
+        asked, offer = parsed.burst.units, placement.offer.name
+        if asked is None:
+            return parsed, quote(parsed.resources, offer, placement.nodes, self.ports.tariff)
+        order = self.catalogue.fill(asked, parsed.resources, placement.nodes, parsed.options)
+        kept = parsed.burst.stage_out
+        if kept and order.file != STDOUT:
+            kept = (*kept, order.file)  # what is metered is staged out, whatever else is
+        burst = replace(parsed.burst, units=order, stage_out=kept)
+        return replace(parsed, burst=burst), quote_units(parsed.resources, offer, order)
 
     def _job(self, caller: Caller, decision: _Decision) -> Job:
         return Job(
@@ -167,15 +181,23 @@ class SubmissionService:
         """Evidence, hold and job; its inputs were looked for just before, so it is at STAGED_IN at once."""
         now = self.ports.now()
         work.evidence.keep(caller.evidence)
+        if (limit := work.budgets.of(job.account)) is not None:
+            budget.admit(limit, work.budgets.spending(limit), job.hold_ucr)
         work.ledger.hold(job.id, job.account, job.hold_ucr, job.authorisation, now)
         work.jobs.add(job)
         offer, nodes = decision.placement.offer, decision.placement.nodes
-        limit = timedelta(seconds=job.request.resources.time_limit_s)
+        time_limit = timedelta(seconds=job.request.resources.time_limit_s)
         for stage, text in (
             (Stage.SUBMITTED, f"{job.user} submitted {job.request.name}"),
             (Stage.AUTHORISED, f"signed by session {caller.session.id}, paid by account {job.account}"),
-            (Stage.QUOTED, f"{nodes} of {offer.name} for at most {limit}: {format_credits(job.hold_ucr)}"),
+            (Stage.QUOTED, _quoted(job, f"{nodes} of {offer.name} for at most {time_limit}")),
             (Stage.FUNDED, f"{format_credits(job.hold_ucr)} held"),
         ):
             work.jobs.tell(job.id, now, stage, text)
         return work.jobs.move(job, Stage.STAGED_IN, now, inputs_text(job))
+
+
+def _quoted(job: Job, machines: str) -> str:
+    """What the timeline says of the price: of units if it ordered some, of machines otherwise."""
+    order, most = job.request.burst.units, format_credits(job.hold_ucr)
+    return f"{machines}: {most}" if order is None else f"{order.quantity} {order.code} at most: {most}; on {machines}"

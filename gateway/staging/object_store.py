@@ -30,6 +30,8 @@ _BLOCK = 1 << 20
 MAX_PRESIGN_S = 7 * 86400
 """SigV4: a presigned URL is good for seven days at most."""
 
+_PIECE_BYTES = 1 << 18
+
 _CONFIG = Config(
     signature_version="s3v4",
     s3={"addressing_style": "path"},
@@ -64,11 +66,17 @@ class ObjectStore(Protocol):
     def sha256(self, key: str) -> str:
         """The digest of what an object holds, read through once, however large it is. Raises NotFound."""
 
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Read an object of any size, piece by piece. Raises NotFound."""
+
     def head(self, key: str) -> ObjectInfo | None:
         """What is known of an object; None if there is none."""
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
         """Every object whose key begins with ``prefix``, all pages, by key."""
+
+    def copy(self, key: str, target: str) -> None:
+        """Make ``target`` a copy of ``key``, in the store itself. Raises NotFound."""
 
     def delete(self, key: str) -> None:
         """Remove an object; removing one that is not there is no error."""
@@ -132,10 +140,14 @@ class S3Store:
     def sha256(self, key: str) -> str:
         """The digest of what an object holds, read through once, however large it is. Raises NotFound."""
         digest = hashlib.sha256()
-        with _translated(key):
-            for block in self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(_BLOCK):
-                digest.update(block)
+        for piece in self.stream(key):
+            digest.update(piece)
         return digest.hexdigest()
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Read an object of any size, piece by piece. Raises NotFound."""
+        with _translated(key):
+            yield from self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(_PIECE_BYTES)
 
     def head(self, key: str) -> ObjectInfo | None:
         """What is known of an object; None if there is none."""
@@ -152,6 +164,11 @@ class S3Store:
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
                 for found in page.get("Contents", ()):
                     yield found["Key"], ObjectInfo(found["Size"], found["ETag"].strip('"'), found["LastModified"])
+
+    def copy(self, key: str, target: str) -> None:
+        """Make ``target`` a copy of ``key``, in the store itself. Raises NotFound."""
+        with _translated(key):
+            self._s3.copy({"Bucket": self._bucket, "Key": key}, self._bucket, target)
 
     def delete(self, key: str) -> None:
         """Remove an object; removing one that is not there is no error."""

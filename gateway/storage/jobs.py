@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, bindparam, select, update
 
 from gateway.errors import Conflict, NotFound
-from gateway.jobs.job import Attempt, BurstOptions, Event, Job, JobRequest, Resources, StageIn
+from gateway.jobs.job import Attempt, BurstOptions, Event, Job, JobRequest, Resources, StageIn, UnitOrder
 from gateway.jobs.stages import Stage, may_move
 from gateway.jobs.store import OpenJob, Part
 from gateway.storage.tables import attempts, job_events, jobs, manifest_parts
@@ -175,12 +175,15 @@ def _job(row: RowMapping) -> Job:
 def _request(document: Mapping[str, Any]) -> JobRequest:
     burst = document["burst"]
     stage_in = tuple(StageIn(**item) for item in burst["stage_in"])
+    units = UnitOrder(**burst["units"]) if burst.get("units") else None
     return JobRequest(
         **{
             **document,
             "arguments": tuple(document["arguments"]),
             "resources": Resources(**document["resources"]),
-            "burst": BurstOptions(**{**burst, "stage_in": stage_in, "stage_out": tuple(burst["stage_out"])}),
+            "burst": BurstOptions(
+                **{**burst, "stage_in": stage_in, "stage_out": tuple(burst["stage_out"]), "units": units}
+            ),
         }
     )
 

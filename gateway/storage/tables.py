@@ -212,6 +212,7 @@ jobs = Table(
     Column("ended_at", UtcTime),
     Column("cancel_requested", Boolean, nullable=False, server_default="0"),
     Column("exit_code", Integer),
+    Column("stop_reason", Text, nullable=False, server_default=""),
     Column("lease_owner", String(128)),
     Column("lease_until", UtcTime),
     Column("next_at", UtcTime, index=True),
@@ -314,4 +315,48 @@ job_keys = Table(
     Column("opened_at", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
     Column("withdrawn_at", UtcTime, index=True),
+)
+
+# ---------------------------------------------------------------- budgets
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("account", NAME, ForeignKey("accounts.name"), primary_key=True),
+    Column("limit_ucr", MONEY, nullable=False),
+    Column("stops", Boolean, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Column("set_by", NAME, nullable=False),
+    Column("by_admin", Boolean, nullable=False),
+    Column("authorisation", DIGEST, nullable=False),
+    CheckConstraint("limit_ucr >= 0", name="limit"),
+)
+
+# ---------------------------------------------------------------- publications
+
+publications = Table(
+    "publications",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("job", JOB, ForeignKey("jobs.id"), nullable=False, unique=True),
+    Column("doi", String(128), nullable=False, unique=True),
+    Column("user_name", NAME, nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("access", String(16), nullable=False),
+    Column("manifest_sha256", DIGEST, nullable=False),
+    Column("record", JSON, nullable=False),
+    Column("authorisation", DIGEST, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    CheckConstraint("state IN ('intent', 'draft', 'findable')", name="state"),
+    CheckConstraint("access IN ('open', 'restricted')", name="access"),
+)
+
+publication_grants = Table(
+    "publication_grants",
+    metadata,
+    Column("publication", String(32), ForeignKey("publications.id"), primary_key=True),
+    Column("user_name", NAME, ForeignKey("users.name"), primary_key=True),
+    Column("granted_by", NAME, nullable=False),
+    Column("authorisation", DIGEST, nullable=False),
+    Column("at", UtcTime, nullable=False),
 )

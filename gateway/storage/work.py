@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
+from gateway.storage.budgets import SqlBudgets, SqlCharges
 from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
 from gateway.storage.jobs import SqlJobs
 from gateway.storage.key_records import SqlKeyRecords
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
+from gateway.storage.publications import SqlPublications
 
 
 class SqlWork:
@@ -22,6 +24,9 @@ class SqlWork:
         self.idempotency = SqlIdempotency(connection)
         self.ledger = SqlLedger(connection)
         self.receipts = SqlReceipts(connection)
+        self.budgets = SqlBudgets(connection)
+        self.charges = SqlCharges(connection)
+        self.publications = SqlPublications(connection)
         self.jobs = SqlJobs(connection)
         self.fleet = SqlFleet(connection)
         self.key_records = SqlKeyRecords(connection)

@@ -180,7 +180,8 @@ def test_burst_lines_say_what_travels_and_who_pays() -> None:
         ("#BURST --max-cost=0", "not an amount"),
         ("#BURST --max-cost=1e999999999", "not an amount"),
         ("#BURST --max-cost=0.0000001", "not an amount"),
-        ("#BURST --units=vasp:3", "--units is not supported"),
+        ("#BURST --units=vasp:3", "not CODE:N"),
+        ("#BURST --units=run@v1:1 --units=run@v1:2", "has ordered run@v1 already"),
         ("#BURST --publish", "--publish is not supported"),
     ],
 )
