@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.api import accounts, jobs, nodes, problems
+from gateway.api import accounts, jobs, nodes, problems, slurm
 from gateway.api.body_limit import BodyLimit
 from gateway.api.signed import TheGateway
 from gateway.identity import issuer
@@ -70,4 +70,5 @@ def create_app(gateway: Gateway) -> FastAPI:
     problems.install(app)
     for router in (public, accounts.router, jobs.router, nodes.router):
         app.include_router(router)
+    slurm.install(app)
     return app

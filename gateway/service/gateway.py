@@ -10,6 +10,9 @@ from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
 from gateway.service.people import PeopleService
+from gateway.service.shared_files import SharedFiles
+from gateway.service.slurm import SlurmService
+from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
 
 
@@ -23,6 +26,9 @@ class Gateway:
     money: MoneyService
     nodes: NodeService
     fleet: FleetService
+    slurm: SlurmService
+    accounting: SlurmAccounting
+    shared_files: SharedFiles
     agent: str
     probes: dict[str, Callable[[], object]]
 
