@@ -164,7 +164,7 @@ def _gateway(
         nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
         fleet=FleetService(ports.reads, offers),
         slurm=SlurmService(ports, job_service, machine.slurm.engine(), PARTITION),
-        accounting=SlurmAccounting(ports, settings.name, PARTITION),
+        accounting=SlurmAccounting(ports, settings.name, PARTITION, {offer.name: offer.cores for offer in offers}),
         shared_files=SharedFiles(None if machine.isolated else _witness(settings)),
         agent=agent_text(),
         probes={

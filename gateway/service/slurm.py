@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from gateway.engines.relay import Relay, Relayed
 from gateway.errors import InvalidRequest, NotFound, SchedulerRefused
@@ -18,6 +18,7 @@ from gateway.identity.authenticate import Caller
 from gateway.identity.authorise import Action, Allowed, authorise
 from gateway.identity.users import Role, User
 from gateway.jobs.job import Job
+from gateway.jobs.stages import Stage
 from gateway.route import Ports
 from gateway.service.jobs import JobService
 
@@ -28,6 +29,7 @@ _NO_SUCH_JOB = {
     "error": "Invalid job id specified",
     "source": "_handle_job_get",
 }
+_WITH_SLURM = frozenset({Stage.FUNDED, Stage.STAGED_IN, Stage.QUEUED})
 _NOBODY = {"set": False, "infinite": False, "number": 0}
 
 
@@ -41,8 +43,15 @@ class SlurmService:
     default_partition: str
 
     def jobs(self, user: User, query: str) -> Relayed:
-        """``/jobs``: what slurmrestd says, of the user's jobs; an admin's are all."""
-        return self._only(user, self.relay.relay("GET", "/jobs", query), _token)
+        """``/jobs``: what slurmrestd says, of the user's jobs; an admin's are all. ``owner=NAME`` is ours: of those."""
+        asked = parse_qsl(query)
+        owners = {name for key, names in asked if key == "owner" for name in names.split(",")}
+        answer = self.relay.relay("GET", "/jobs", urlencode([one for one in asked if one[0] != "owner"]))
+        if not owners:
+            return self._only(user, answer, _token)
+        if user.role is not Role.ADMIN:
+            owners &= {user.name}
+        return self._of(owners, answer, _token)
 
     def job(self, user: User, name: str) -> Relayed:
         """``/job/{id}``: a job, or an array with all its tasks."""
@@ -81,6 +90,7 @@ class SlurmService:
         job = self._mine(caller, self._target(name)["id"])
         if job is None:
             raise SchedulerRefused("Invalid job id specified", errno=2017)
+        _demand_unfinished(job)
         self._keep(caller, job, "hold", f"{caller.user.name} {'held' if change['hold'] else 'released'} it")
         return self.relay.relay("POST", f"/job/{name}", body=dict(change))
 
@@ -90,16 +100,20 @@ class SlurmService:
         job = self._mine(caller, target["id"])
         if job is None or job.scheduler_id is None:
             raise SchedulerRefused("Invalid job id specified", errno=2017)
+        _demand_unfinished(job)
         self._keep(caller, job, "requeue", f"{caller.user.name} requeued it")
         self.ports.engine.requeue(int(target["id"]))
 
     def _only(self, user: User, answer: Relayed, key: Callable[[Mapping[str, Any]], object]) -> Relayed:
+        return answer if user.role is Role.ADMIN else self._of({user.name}, answer, key)
+
+    def _of(self, owners: set[str], answer: Relayed, key: Callable[[Mapping[str, Any]], object]) -> Relayed:
         document = answer.document()
-        if user.role is Role.ADMIN or document is None or not document.get("jobs"):
+        if document is None or not document.get("jobs"):
             return answer
         wanted = {key(job) for job in document["jobs"]}
         with self.ports.reads() as work:
-            mine = work.jobs.owned(user.name, wanted)
+            mine = {one for owner in owners for one in work.jobs.owned(owner, wanted)}
         return answer.with_document({**document, "jobs": [job for job in document["jobs"] if key(job) in mine]})
 
     def _target(self, name: str) -> Mapping[str, Any]:
@@ -142,6 +156,12 @@ class SlurmService:
         ping = self.relay.relay("GET", "/ping")
         meta = (ping.document() or {}).get("meta", {})
         return ping.with_document({"status": [status], "meta": meta, "errors": [], "warnings": []})
+
+
+def _demand_unfinished(job: Job) -> None:
+    """Slurm itself would run an ended job again; here it is paid and its outputs are sealed."""
+    if job.stage not in _WITH_SLURM:
+        raise SchedulerRefused("Job/step already completing or completed", errno=2021)
 
 
 def _token(job: Mapping[str, Any]) -> object:

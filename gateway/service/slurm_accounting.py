@@ -37,11 +37,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class SlurmAccounting:
-    """``cluster`` and ``partition`` are what jobs that name none have."""
+    """``cluster`` and ``partition`` are what jobs that name none have; ``cores`` of a node, by offer."""
 
     ports: Ports
     cluster: str
     partition: str
+    cores: Mapping[str, int]
 
     def jobs(self, user: User, wanted: Wanted) -> list[Record]:
         """Records of the caller's jobs, oldest first; an admin sees everybody's."""
@@ -95,7 +96,7 @@ class SlurmAccounting:
             "nodes": nodes,
             "partition": options.get("partition", self.partition),
             "qos": options.get("qos", ""),
-            "required": {"CPUs": asked.cpus_per_node * asked.nodes},
+            "required": {"CPUs": asked.cpus_per_node * asked.nodes, "nodes": asked.nodes},
             "restart_cnt": run.number if run else 0,
             "state": {"current": [state], "reason": "None"},
             "stderr": run.stderr if run else "",
@@ -103,9 +104,17 @@ class SlurmAccounting:
             "steps": steps,
             "submit_line": "",
             "time": times,
+            "tres": {"allocated": self._allocated(job, run)},
             "user": job.user,
             "working_directory": job.request.submit_directory,
         }
+
+
+    def _allocated(self, job: Job, run: Attempt | None) -> list[Record]:
+        """Whole nodes: the partition shares none."""
+        nodes = len(run.nodes) if run else 0
+        cpus = nodes * self.cores.get(job.offer, 0)
+        return [{"type": "cpu", "name": "", "id": 1, "count": cpus}, {"type": "node", "name": "", "id": 4, "count": nodes}]
 
 
 def _fits(job: Job, wanted: Wanted) -> bool:
