@@ -72,6 +72,21 @@ class Identity(View):
     expires_at: datetime
 
 
+class SlurmTokenRequest(Request):
+    """Asks for a token with which clients of Slurm's REST API may look."""
+
+    lifespan_s: int | None = Field(default=None, ge=1, le=31_536_000)
+    """None: as long as the session."""
+
+
+class SlurmToken(View):
+    """Goes into X-SLURM-USER-TOKEN, with ``user`` in X-SLURM-USER-NAME."""
+
+    user: str
+    token: str
+    expires_at: datetime
+
+
 class InputFile(Request):
     """One stage-in source, resolved by the client; ``key`` as answered by the upload call."""
 
@@ -108,6 +123,8 @@ class SubmitRequest(Request):
     """SBATCH_* variables, and the variables that --export names."""
     submit_directory: str = Field(default="/", max_length=4096, pattern=NO_NUL)
     inputs: tuple[InputFile, ...] = ()
+    in_place: bool = False
+    """Run where it was submitted, its paths and environment as they are: for nodes that see the submitter's files."""
 
 
 class QuoteLine(View):
@@ -339,6 +356,17 @@ class NodeView(View):
     since: datetime
     lease_until: datetime | None
     timeline: tuple[EventView, ...] = ()
+
+
+class SharedFiles(View):
+    """Whether nodes see the files of the machine that the gateway runs on, and how to prove that one is there too.
+
+    ``witness`` is a file that only the user whom jobs run as can read, ``sha256`` what is in it.
+    """
+
+    shared: bool
+    witness: str = ""
+    sha256: str = ""
 
 
 class OfferView(View):

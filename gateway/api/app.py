@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.api import accounts, jobs, nodes, problems, publications, sts
+from gateway.api import accounts, jobs, nodes, problems, publications, slurm, sts
 from gateway.api.body_limit import BodyLimit
 from gateway.api.signed import TheGateway
 from gateway.identity import issuer
@@ -71,4 +71,5 @@ def create_app(gateway: Gateway) -> FastAPI:
     routers = (public, accounts.router, jobs.router, nodes.router, sts.router, publications.router, publications.pages)
     for router in routers:
         app.include_router(router)
+    slurm.install(app)
     return app

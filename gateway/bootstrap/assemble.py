@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from gateway.accounting.catalogue import Catalogue, MeterKind, SimulationUnit
 from gateway.accounting.tariff import Tariff
 from gateway.api import sts as sts_door
 from gateway.api.app import AGENT_PATH
 from gateway.bootstrap.machine import Machine
+from gateway.bootstrap.secret_file import kept
 from gateway.engines.power import Power
 from gateway.engines.run import Place
 from gateway.engines.slurm_conf import PARTITION
@@ -44,6 +47,9 @@ from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService, Publisher
+from gateway.service.shared_files import SharedFiles
+from gateway.service.slurm import SlurmService
+from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import Limits, SubmissionService
 from gateway.settings import CREDIT, LOCAL_CLOUD, Settings
 from gateway.storage.database import Database
@@ -107,7 +113,7 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
         ring=ring,
         place=Place(machine.job_directory, machine.job_user, frozenset({PARTITION})),
         environment={
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "PATH": ":".join(("/usr/local/bin:/usr/bin:/bin", *machine.slurm_programs)),
             "LANG": "C.UTF-8",
             "BURST_URL": machine.node_url,
             **_store_environment(machine),
@@ -184,15 +190,19 @@ def _gateway(
         job_user=machine.job_user or machine.slurm.user,
         key_bucket=machine.store.access.bucket if ports.job_keys else None,
     )
+    job_service = JobService(ports)
     return Gateway(
         people=PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, _now),
         submission=SubmissionService(ports, offers, _catalogue(settings), limits, hands, jobs.wake),
-        jobs=JobService(ports),
+        jobs=job_service,
         money=MoneyService(ports.works, ports.reads, _catalogue(settings), _now),
-        publications=PublicationService(ports, JobService(ports), _publisher(settings, machine), audience),
+        publications=PublicationService(ports, job_service, _publisher(settings, machine), audience),
         nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
         fleet=FleetService(ports.reads, offers),
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, _now),
+        slurm=SlurmService(ports, job_service, machine.slurm.engine(), PARTITION),
+        accounting=SlurmAccounting(ports, settings.name, PARTITION, {offer.name: offer.cores for offer in offers}),
+        shared_files=SharedFiles(None if machine.isolated else _witness(settings)),
         agent=agent_text(),
         probes={
             "database": lambda: _read_something(ports),
@@ -200,6 +210,13 @@ def _gateway(
             "store": lambda: ports.store.head("probe"),
         },
     )
+
+
+def _witness(settings: Settings) -> Path:
+    """A file of mode 0600 outside the secrets: whoever reads it is, or may act as, the user of process nodes."""
+    path = settings.run_dir / "shared-files"
+    kept(path, lambda: secrets.token_bytes(32))
+    return path
 
 
 def _offers(settings: Settings, machine: Machine) -> tuple[Offer, ...]:

@@ -115,6 +115,11 @@ class Machine:
         """Whom jobs run as; None: whoever runs Slurm."""
         return "nobody" if self.isolated else None
 
+    @property
+    def slurm_programs(self) -> tuple[str, ...]:
+        """Folders of Slurm's programs that a job on a process node must be told of; an image has them in place."""
+        return () if self.isolated else tuple(map(str, self.distribution.path))
+
     def node_facts(self) -> dict[str, str]:
         """What the agent of a process node must be told, because it has no system of its own."""
         if self.isolated:

@@ -14,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from gateway.cli.failure import explain
+from gateway.cli.slurm_commands import program
 from gateway.errors import BurstError
 
 SECTIONS: dict[str, dict[str, str]] = {
@@ -50,7 +51,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "nodes": "nodes: List the elastic nodes.",
         "offers": "nodes: List what can be had, and for how much.",
     },
-    "Shell": {"completion": "completion: Print the completion script of a shell."},
+    "Shell": {
+        "commands": "commands: Write sbatch, squeue, scancel, sacct, sinfo and scontrol into a folder.",
+        "completion": "completion: Print the completion script of a shell.",
+    },
 }
 """Section → command → "module: summary"; the module below ``gateway.cli`` holds a click command of that name."""
 
@@ -99,7 +103,9 @@ def burst() -> None:
 
 
 def main() -> NoReturn:
-    """Run ``burst`` and exit."""
+    """Run ``burst`` and exit; called under a Slurm command's name, be that command."""
+    if (name := os.path.basename(sys.argv[0])) in program.NAMES:  # noqa: PTH119
+        sys.exit(program.run(name, sys.argv[1:]))
     sys.exit(run(sys.argv[1:]))
 
 

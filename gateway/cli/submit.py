@@ -29,7 +29,7 @@ from gateway.intake.script import decode
 from gateway.slurm.options import from_environment, merge, parse
 from gateway.wire import JobView
 
-_WRAPPED = "#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{}\n"
+WRAPPED = "#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{}\n"
 """The script of --wrap, as sbatch 24.11 writes it."""
 
 
@@ -101,7 +101,7 @@ def submit(typed: CommandLine) -> int:
             view = follow(gateway, view)
     if typed.has("json"):
         show_json(view)
-    return _exit_code(view) if typed.has("wait") else 0
+    return ending(view) if typed.has("wait") else 0
 
 
 @click.command(
@@ -176,7 +176,7 @@ def _script(typed: CommandLine) -> tuple[str, str]:
     if "wrap" in typed.sbatch:
         if typed.script is not None:
             raise ScriptError("Script arguments not permitted with --wrap option", hint="quote the whole command")
-        return "wrap", _WRAPPED.format(typed.sbatch["wrap"])
+        return "wrap", WRAPPED.format(typed.sbatch["wrap"])
     if typed.script is None:
         return "sbatch", decode(sys.stdin.buffer.read())
     path = find_script(typed.script, os.environ.get("PATH", ""))
@@ -202,7 +202,7 @@ def _announce(view: JobView, typed: CommandLine) -> None:
     click.echo(f"burst: holds {in_credits(view.hold_ucr)} of account {view.account}, offer {view.offer}", err=True)
 
 
-def _exit_code(view: JobView) -> int:
+def ending(view: JobView) -> int:
     """As sbatch --wait: the job's own code; 1 for a job that a signal, a limit or a user ended."""
     if view.exit_code is None or (view.exit_code == 0 and view.state != "COMPLETED"):
         return 1

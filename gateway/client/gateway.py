@@ -43,6 +43,8 @@ class Submission:
     directory: Path = field(default_factory=Path.cwd)
     stage_in: Sequence[str] = ()
     max_cost_ucr: int | None = None
+    in_place: bool = False
+    """Run in ``directory`` itself, on a file system that nodes share with this machine."""
 
 
 class Gateway:
@@ -248,6 +250,7 @@ def _request(job: Submission, found: Sequence[inputs.LocalFile]) -> wire.SubmitR
         environment=dict(job.environment),
         submit_directory=os.fspath(job.directory.absolute()),
         inputs=tuple(file.declared for file in found),
+        in_place=job.in_place,
     )
 
 

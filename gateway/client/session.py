@@ -115,24 +115,38 @@ class Session:
 
         Raises the gateway's own error, or GatewayUnavailable when nobody answered for ``patience_s`` seconds.
         """
+        return _try(
+            lambda: self._send(method, API + path, body, headers, max_spend_ucr), patience_s=self.patience_s, safe=safe
+        )
+
+    def exchange(self, method: str, target: str, body: BaseModel | None = None) -> httpx2.Response:
+        """Sign and send to any path of the gateway, once; its answer as it is. Raises GatewayUnavailable."""
+        try:
+            return self._send(method, target, body, None, None)
+        except httpx2.TransportError as error:
+            raise _unreachable(error) from error
+
+    def _send(
+        self,
+        method: str,
+        target: str,
+        body: BaseModel | None,
+        headers: Mapping[str, str] | None,
+        max_spend_ucr: int | None,
+    ) -> httpx2.Response:
         content = b"" if body is None else _json(body)
-        full = API + path
-
-        def send() -> httpx2.Response:
-            signature = sign_request(
-                self._key,
-                self.profile.session,
-                method,
-                full,
-                content,
-                self.profile.audience,
-                datetime.now(UTC),
-                max_spend_ucr=max_spend_ucr,
-            )
-            signed = {**_JSON, **(headers or {}), "Authorization": f"Burst {signature}"}
-            return self._http.request(method, full, content=content, headers=signed)
-
-        return _try(send, patience_s=self.patience_s, safe=safe)
+        signature = sign_request(
+            self._key,
+            self.profile.session,
+            method,
+            target,
+            content,
+            self.profile.audience,
+            datetime.now(UTC),
+            max_spend_ucr=max_spend_ucr,
+        )
+        signed = {**_JSON, **(headers or {}), "Authorization": f"Burst {signature}"}
+        return self._http.request(method, target, content=content, headers=signed)
 
     def close(self) -> None:
         """Close its connections."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from gateway.engines.relay import Relayed
 from gateway.errors import NotFound, SchedulerError, SchedulerRefused, SchedulerUnavailable
 
 VERSIONS = ("v0.0.42", "v0.0.43", "v0.0.44")
@@ -82,6 +83,12 @@ class RestClient:
         pings = self.get("/ping").get("pings") or [{}]
         return any(ping.get("pinged") == "UP" for ping in pings)
 
+    def relay(self, method: str, path: str, query: str = "", body: Mapping[str, Any] | None = None) -> Relayed:
+        """One request of somebody else's, and slurmrestd's answer whatever it is. Raises SchedulerUnavailable."""
+        target = f"/slurm/{VERSIONS[0]}{path}"
+        response = self._send(method, f"{target}?{query}" if query else target, body, None)
+        return Relayed(response.status_code, response.headers.get("content-type", "text/plain"), response.content)
+
     def version(self) -> str:
         """The API version in use, asked for once. Raises SchedulerError if the server has none that we know."""
         if self._version is None:
@@ -106,20 +113,25 @@ class RestClient:
     def _exchange(
         self, method: str, path: str, body: Mapping[str, object] | None, params: Mapping[str, str] | None
     ) -> dict[str, Any]:
-        headers = {"X-SLURM-USER-NAME": self._user, "X-SLURM-USER-TOKEN": self._token()}
-        try:
-            response = self._http.request(method, path, json=body, params=params, headers=headers)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise SchedulerUnavailable(f"slurmrestd cannot be reached: {error}", hint=_RETRY_HINT) from error
-        except httpx2.TransportError as error:
-            hint = _RETRY_HINT if method == "GET" else _LOST_HINT
-            raise SchedulerUnavailable(f"slurmrestd did not answer: {error}", hint=hint) from error
+        response = self._send(method, path, body, params)
         try:
             return _answer(response, safe=method == "GET")
         except SchedulerRefused as refusal:
             if refusal.errno in _VAGUE and not self.controller_answers():
                 raise SchedulerUnavailable("Unable to contact slurm controller", hint=_RETRY_HINT) from refusal
             raise
+
+    def _send(
+        self, method: str, path: str, body: Mapping[str, object] | None, params: Mapping[str, str] | None
+    ) -> httpx2.Response:
+        headers = {"X-SLURM-USER-NAME": self._user, "X-SLURM-USER-TOKEN": self._token()}
+        try:
+            return self._http.request(method, path, json=body, params=params, headers=headers)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise SchedulerUnavailable(f"slurmrestd cannot be reached: {error}", hint=_RETRY_HINT) from error
+        except httpx2.TransportError as error:
+            hint = _RETRY_HINT if method == "GET" else _LOST_HINT
+            raise SchedulerUnavailable(f"slurmrestd did not answer: {error}", hint=hint) from error
 
 
 def _answer(response: httpx2.Response, *, safe: bool) -> dict[str, Any]:

@@ -19,6 +19,9 @@ _WORST_FIRST = (
 )  # fmt: skip
 
 
+_SUBMITTERS = ("HOME", "LANG", "TMPDIR")
+
+
 @dataclass(frozen=True)
 class Standing:
     """How all tasks of a job stand."""
@@ -74,8 +77,8 @@ def submission_of(job: Job, place: Place, environment: Mapping[str, str]) -> Sub
         token=job.id,
         script=job.request.script,
         fields=fields,
-        environment={**job.request.environment, **environment},
-        working_directory=f"{home}/work",
+        environment=_environment(job, environment),
+        working_directory=job.request.submit_directory if job.request.in_place else f"{home}/work",
         user=place.user,
     )
 
@@ -133,6 +136,15 @@ def superseded(attempts: Iterable[Attempt], tasks: Iterable[SchedulerJob], now: 
         for attempt in attempts
         if attempt.ended_at is None and attempt.number < restarts.get(attempt.task, 0)
     )
+
+
+def _environment(job: Job, given: Mapping[str, str]) -> dict[str, str]:
+    """A job's variables; what the gateway gives wins, but for what is the submitter's where a job runs in place."""
+    asked = job.request.environment
+    if not job.request.in_place:
+        return {**asked, **given}
+    path = ":".join(filter(None, (asked.get("PATH"), given.get("PATH"))))
+    return {**asked, **given, **{name: asked[name] for name in _SUBMITTERS if name in asked}, "PATH": path}
 
 
 def task_of(task: SchedulerJob) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gateway.engines.engine import SchedulerJob, SchedulerNode, Submission
+from gateway.engines.relay import Relayed
 from gateway.engines.rest_client import ALREADY_DONE, RestClient
 from gateway.engines.rest_records import job_of, node_of, state_key
 from gateway.errors import NotFound, SchedulerError, SchedulerRefused
@@ -121,6 +122,10 @@ class SlurmRestEngine:
         if reason:
             change["reason"] = reason
         self._client.send("POST", "/nodes/", change)
+
+    def relay(self, method: str, path: str, query: str = "", body: Mapping[str, Any] | None = None) -> Relayed:
+        """Pass a request on as it is. See ``gateway.engines.relay``."""
+        return self._client.relay(method, path, query, body)
 
     def close(self) -> None:
         """Close its connections."""

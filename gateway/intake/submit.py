@@ -8,6 +8,7 @@ another machine (paths, the login environment) is translated or left behind by t
   and --input below either become relative to it; any other absolute path becomes its file name, but for /dev/null.
 - The submitting machine's environment does not travel: a job sees the variables that --export names, with or without
   a value. ``--export=ALL`` names none.
+- A job that runs in place, on files that it shares with its submitter, keeps all of it: directory, paths, environment.
 """
 
 from __future__ import annotations
@@ -39,8 +40,12 @@ def read(request: wire.SubmitRequest, *, default_time_limit_s: int, max_time_lim
     asked = slurm.merge(found.options, variables, command)
     options = {name: value for name, value in asked.items() if LONG[name].support is not slurm.Support.CLIENT}
     _limit_time(options, default_time_limit_s, max_time_limit_s)
-    _relocate(options, request.submit_directory)
-    exported = options.pop("export", None)
+    home = request.submit_directory
+    if request.in_place:
+        home = str(PurePosixPath(home) / options.pop("chdir", "."))
+    else:
+        _relocate(options, home)
+    exported = options.pop("export", "ALL" if request.in_place else None)
     name = options.get("job-name", PurePosixPath(request.script_name).name)
     return JobRequest(
         name=name,
@@ -55,8 +60,13 @@ def read(request: wire.SubmitRequest, *, default_time_limit_s: int, max_time_lim
             max_cost_ucr=found.burst.max_cost_ucr,
             units=UnitOrder(**vars(found.burst.units)) if found.burst.units else None,
         ),
-        environment={**slurm.environment(options), **_exported(exported, request.environment)},
-        submit_directory=request.submit_directory,
+        environment={
+            **(request.environment if request.in_place and "ALL" in _items(exported or "") else {}),
+            **slurm.environment(options),
+            **_exported(exported, request.environment),
+        },
+        submit_directory=home,
+        in_place=request.in_place,
     )
 
 

@@ -94,6 +94,9 @@ class JobRequest:
     burst: BurstOptions
     environment: Mapping[str, str] = field(default_factory=dict)
     submit_directory: str = "/"
+    in_place: bool = False
+    """Runs in ``submit_directory`` on a file system that its nodes share with the submitter, not in a folder of its
+    own."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,16 @@ class JobStore(Protocol):
     def page(self, user: str | None, before: str | None, limit: int, state: str | None) -> tuple[Job, ...]:
         """Newest first; ``before`` is the id of the last job of the page before."""
 
+    def owned(self, user: str, wanted: Collection[object]) -> frozenset[object]:
+        """Those of ``wanted`` that are the user's jobs: ids of our own (str), or ids that Slurm gave (int)."""
+
+    def recorded(
+        self, user: str | None, numbers: Collection[int], since: datetime | None, until: datetime | None, most: int
+    ) -> tuple[Job, ...]:
+        """The newest ``most`` that Slurm has had, oldest first: of ``numbers`` (none: all), not ended before ``since``,
+        submitted up to ``until``.
+        """
+
     def move(self, job: Job, stage: Stage, now: datetime, text: str, **facts: Any) -> Job:
         """Record a legal move and say what was done; ``facts`` are fields of Job. Raises Conflict."""
 

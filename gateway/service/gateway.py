@@ -12,6 +12,9 @@ from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService
+from gateway.service.shared_files import SharedFiles
+from gateway.service.slurm import SlurmService
+from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
 
 
@@ -27,6 +30,9 @@ class Gateway:
     nodes: NodeService
     fleet: FleetService
     job_keys: JobKeyService
+    slurm: SlurmService
+    accounting: SlurmAccounting
+    shared_files: SharedFiles
     agent: str
     probes: dict[str, Callable[[], object]]
 

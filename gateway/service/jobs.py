@@ -82,6 +82,13 @@ class JobService:
         """End a job, or one task of it ("12_3"), wherever it is on its route. Raises NotFound."""
         found = self.find(caller, name, Action.CANCEL_JOB)
         task = _task(name)
+        job = self.note_cancel(caller, found, task)
+        if job.scheduler_id is not None and job.stage not in _BEYOND_CANCEL:
+            self.ports.engine.cancel(job.scheduler_id, task)
+        return job
+
+    def note_cancel(self, caller: Caller, found: Job, task: int | None) -> Job:
+        """Record that its owner wants it, or one task of it, to end; nothing for a job that has ended."""
         with self.ports.works() as work:
             job = work.jobs.get(found.id)
             if job.stage in _BEYOND_CANCEL:
@@ -91,8 +98,6 @@ class JobService:
                 job = work.jobs.note(job, cancel_requested=True)
             what = "it" if task is None else f"task {task}"
             work.jobs.tell(job.id, self.ports.now(), "cancel", f"{caller.user.name} cancelled {what}")
-        if job.scheduler_id is not None:
-            self.ports.engine.cancel(job.scheduler_id, task)
         return job
 
     def outputs(self, caller: Caller, name: str) -> wire.Outputs:
@@ -106,6 +111,9 @@ class JobService:
     def logs(self, caller: Caller, name: str, stream: str) -> str:
         """What the job printed, so far while it runs; of an array, task after task."""
         job = self.find(caller, name, Action.FETCH_OUTPUTS)
+        if job.request.in_place and (runs := self._latest(job)):
+            files = ", ".join(dict.fromkeys(run.stdout if stream == "stdout" else run.stderr for run in runs))
+            raise NotFound(f"Job {name} runs in place; what it prints is not in the store.", hint=f"read {files}")
         return "".join(self._log(job, attempt, stream) for attempt in self._latest(job))
 
     def receipt(self, caller: Caller, name: str) -> wire.Receipt:

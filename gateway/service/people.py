@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 
 from gateway import wire
 from gateway.accounting.ledger import AccountKind
-from gateway.errors import NotFound
+from gateway.errors import BadSignature, NotFound
 from gateway.identity.authenticate import Caller, Request, Verifier, bearer_of
 from gateway.identity.credentials import Credentials, JobGrant
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.passwords import hash_password
 from gateway.identity.sessions import certificate, check_password, new_session
 from gateway.identity.signature import MUTATING
+from gateway.identity.slurm_token import SlurmTokens
 from gateway.identity.users import Role, User
 from gateway.provisioning.fleet import ElasticNode
 from gateway.route import Work, Works
@@ -67,6 +68,29 @@ class PeopleService:
         """The user who signed a request. Raises NotAllowed."""
         with self._for(request) as work:
             return self.verifier.user(request, work.sessions, work.users, work.nonces, self.now())
+
+    def slurm_token(self, caller: Caller, lifespan_s: int | None) -> wire.SlurmToken:
+        """A token for clients of Slurm's REST API that sign nothing: for looking only, no longer than the session."""
+        expires = caller.session.expires_at
+        if lifespan_s is not None:
+            expires = min(expires, self.now() + timedelta(seconds=lifespan_s))
+        token = self._slurm_tokens.mint(caller.user.name, caller.session.id, self.now(), expires)
+        return wire.SlurmToken(user=caller.user.name, token=token, expires_at=expires)
+
+    def reader(self, token: str, name: str | None) -> User:
+        """Whose token this is; ``name`` is the user that the request claims to be of. Raises NotAllowed."""
+        session_id = self._slurm_tokens.session_of(token, self.now())
+        with self.reads() as work:
+            session = work.sessions.get(session_id)
+            session.check(self.now())
+            user = work.users.get(session.user)
+        if name not in {None, user.name}:
+            raise BadSignature(f"The token is not {name}'s.", hint=f"send X-SLURM-USER-NAME: {user.name}")
+        return user
+
+    @property
+    def _slurm_tokens(self) -> SlurmTokens:
+        return SlurmTokens(self.ring, self.issuer, self.audience)
 
     def node(self, request: Request) -> ElasticNode:
         """The node that signed a request. Raises NotAllowed."""

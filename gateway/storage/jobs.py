@@ -34,6 +34,10 @@ _LAST_EVENT = (
 )
 
 
+_AT_ONCE = 1000
+"""Names in one query: databases limit its variables."""
+
+
 class SqlJobs:
     """Implements ``gateway.jobs.store.JobStore`` on one connection."""
 
@@ -72,6 +76,30 @@ class SqlJobs:
             older = jobs.c.submitted_at < last.submitted_at
             query = query.where(older | ((jobs.c.submitted_at == last.submitted_at) & (jobs.c.id < last.id)))
         return tuple(_job(row) for row in self._connection.execute(query).mappings())
+
+    def owned(self, user: str, wanted: Collection[object]) -> frozenset[object]:
+        """See ``JobStore.owned``."""
+        found: set[object] = set()
+        for column, kind in ((jobs.c.id, str), (jobs.c.scheduler_id, int)):
+            mine = [one for one in wanted if type(one) is kind]
+            for start in range(0, len(mine), _AT_ONCE):
+                named = column.in_(mine[start : start + _AT_ONCE])
+                found.update(self._connection.scalars(select(column).where(jobs.c.user_name == user, named)))
+        return frozenset(found)
+
+    def recorded(
+        self, user: str | None, numbers: Collection[int], since: datetime | None, until: datetime | None, most: int
+    ) -> tuple[Job, ...]:
+        """See ``JobStore.recorded``."""
+        query = select(jobs).where(jobs.c.scheduler_id.is_not(None)).order_by(jobs.c.scheduler_id.desc()).limit(most)
+        for condition in (
+            jobs.c.user_name == user if user is not None else None,
+            jobs.c.scheduler_id.in_(list(numbers)) if numbers else None,
+            jobs.c.ended_at.is_(None) | (jobs.c.ended_at >= since) if since is not None else None,
+            jobs.c.submitted_at <= until if until is not None else None,
+        ):
+            query = query if condition is None else query.where(condition)
+        return tuple(reversed([_job(row) for row in self._connection.execute(query).mappings()]))
 
     def move(self, job: Job, stage: Stage, now: datetime, text: str, **facts: Any) -> Job:
         """See ``JobStore.move``."""
