@@ -28,6 +28,8 @@ from gateway.route import Hands, Ports, Work
 from gateway.runner.jobs import JobRunner
 from gateway.runner.nodes import NodeRunner
 from gateway.runner.site import NodesReady, SiteServer
+from gateway.service.browsers import BrowserService
+from gateway.service.devices import DeviceService
 from gateway.service.fleet import FleetService
 from gateway.service.gateway import Gateway
 from gateway.service.jobs import JobService
@@ -35,6 +37,7 @@ from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.people import PeopleService
 from gateway.service.submission import Limits, SubmissionService
+from gateway.service.waiting import WaitingService
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.nodes import SqlFleet
@@ -149,13 +152,17 @@ def _gateway(
         job_directory=machine.job_directory,
         job_user=machine.job_user or machine.slurm.user,
     )
+    people = PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, _now)
     return Gateway(
-        people=PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, _now),
+        people=people,
         submission=SubmissionService(ports, offers, limits, hands, jobs.wake),
         jobs=JobService(ports),
         money=MoneyService(ports.works, ports.reads, _now),
         nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
         fleet=FleetService(ports.reads, offers),
+        devices=DeviceService(people),
+        browsers=BrowserService(people),
+        waiting=WaitingService(ports),
         agent=agent_text(),
         probes={
             "database": lambda: _read_something(ports),

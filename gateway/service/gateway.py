@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.service.browsers import BrowserService
+from gateway.service.devices import DeviceService
 from gateway.service.fleet import FleetService
 from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
 from gateway.service.people import PeopleService
 from gateway.service.submission import SubmissionService
+from gateway.service.waiting import WaitingService
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Gateway:
     money: MoneyService
     nodes: NodeService
     fleet: FleetService
+    devices: DeviceService
+    browsers: BrowserService
+    waiting: WaitingService
     agent: str
     probes: dict[str, Callable[[], object]]
 

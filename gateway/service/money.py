@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway import wire
-from gateway.accounting.ledger import Balance
-from gateway.identity.authenticate import Caller
+from gateway.accounting.ledger import Balance, Entry
+from gateway.accounting.spending import Charge
+from gateway.identity.authenticate import Caller, Reader
 from gateway.identity.authorise import Action, Allowed, authorise, demand
 from gateway.identity.idempotency import Answer
 from gateway.route import Works
@@ -22,12 +23,18 @@ class MoneyService:
     reads: Works
     now: Callable[[], datetime]
 
-    def balances(self, caller: Caller) -> list[wire.Balance]:
+    def balances(self, caller: Reader) -> list[wire.Balance]:
         """Of every account that the caller may see."""
         with self.reads() as work:
             balances = work.ledger.balances()
         seen = (b for b in balances if authorise(caller.user, Action.SEE_ACCOUNT, account=b.account) == Allowed())
         return [_view(balance) for balance in seen]
+
+    def statement(self, caller: Reader, account: str, limit: int = 500) -> tuple[tuple[Charge, ...], tuple[Entry, ...]]:
+        """The latest charges of an account and all its entries, oldest first. Raises Refused."""
+        demand(authorise(caller.user, Action.SEE_ACCOUNT, account=account))
+        with self.reads() as work:
+            return work.spending.of(account, limit), work.ledger.entries(account)
 
     def credit(self, caller: Caller, account: str, request: wire.CreditRequest, key: str | None = None) -> wire.Balance:
         """Give credits; the same key again gives none and answers the same. Raises Refused, NotFound, Conflict."""

@@ -8,6 +8,8 @@ from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, Sql
 from gateway.storage.jobs import SqlJobs
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
+from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
+from gateway.storage.spending import SqlSpending
 
 
 class SqlWork:
@@ -23,3 +25,6 @@ class SqlWork:
         self.receipts = SqlReceipts(connection)
         self.jobs = SqlJobs(connection)
         self.fleet = SqlFleet(connection)
+        self.devices = SqlDevices(connection)
+        self.browsers = SqlBrowsers(connection)
+        self.spending = SqlSpending(connection)

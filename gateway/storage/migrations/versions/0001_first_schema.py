@@ -37,6 +37,8 @@ def upgrade() -> None:
     _uploads()
     _nodes()
     _node_events()
+    _device_logins()
+    _browsers()
     _system_accounts()
     for table in _APPEND_ONLY:
         if op.get_bind().dialect.name == "sqlite":
@@ -331,6 +333,54 @@ def _node_events() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_node_events_node_generation", "node_events", ["node", "generation"])
+
+
+def _device_logins() -> None:
+    op.create_table(
+        "device_logins",
+        sa.Column("code_hash", sa.String(length=64), nullable=False),
+        sa.Column("user_code", sa.String(length=9), nullable=False),
+        sa.Column("public_key", sa.JSON(), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("asked_at", UtcTime(), nullable=False),
+        sa.Column("expires_at", UtcTime(), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("interval_s", sa.Integer(), nullable=False),
+        sa.Column("polled_at", UtcTime(), nullable=True),
+        sa.Column("user_name", sa.String(length=64), nullable=True),
+        sa.Column("session", sa.String(length=43), nullable=True),
+        sa.Column("approval", sa.Text(), nullable=True),
+        sa.Column("decided_at", UtcTime(), nullable=True),
+        sa.CheckConstraint("state IN ('pending', 'approved', 'refused')", name=op.f("ck_device_logins_state")),
+        sa.CheckConstraint("(state = 'pending') = (approval IS NULL)", name=op.f("ck_device_logins_approval")),
+        sa.CheckConstraint("(state = 'approved') = (session IS NOT NULL)", name=op.f("ck_device_logins_session")),
+        sa.ForeignKeyConstraint(["user_name"], ["users.name"], name="fk_device_logins_user_name"),
+        sa.ForeignKeyConstraint(["session"], ["sessions.id"], name="fk_device_logins_session"),
+        sa.PrimaryKeyConstraint("code_hash", name="pk_device_logins"),
+        sa.UniqueConstraint("user_code", name="uq_device_logins_user_code"),
+    )
+    op.create_index("ix_device_logins_expires_at", "device_logins", ["expires_at"])
+
+
+def _browsers() -> None:
+    op.create_table(
+        "browsers",
+        sa.Column("cookie_hash", sa.String(length=64), nullable=False),
+        sa.Column("user_name", sa.String(length=64), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("agent", sa.String(length=256), nullable=False),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.Column("expires_at", UtcTime(), nullable=False),
+        sa.Column("session", sa.String(length=43), nullable=True),
+        sa.Column("ended_at", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["user_name"], ["users.name"], name="fk_browsers_user_name"),
+        sa.ForeignKeyConstraint(["session"], ["sessions.id"], name="fk_browsers_session"),
+        sa.PrimaryKeyConstraint("cookie_hash", name="pk_browsers"),
+    )
+    op.create_index("ix_browsers_user_name", "browsers", ["user_name"])
+    op.create_index("ix_browsers_expires_at", "browsers", ["expires_at"])
 
 
 def _system_accounts() -> None:
