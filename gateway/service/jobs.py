@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from gateway import wire
 from gateway.errors import NotFound
@@ -102,6 +103,17 @@ class JobService:
             hint = f"`burst job {name}` shows where it is"
             raise NotFound(f"The outputs of job {name} are not in the store yet: it is {job.stage}.", hint=hint)
         return wire.Outputs(job=job.scheduler_id or 0, files=self._files(self._latest(job)))
+
+    def download(self, caller: Reader, name: str, path: str, task: int | None) -> str:
+        """A URL under which a browser saves one output file. Raises NotFound."""
+        job = self.find(caller, name, Action.FETCH_OUTPUTS)
+        for attempt in self._latest(job):
+            entries = self._manifest(attempt).entries if attempt.task == (NO_TASK if task is None else task) else ()
+            for entry in entries:
+                if entry.path == path:
+                    file_name = PurePosixPath(path).name
+                    return self.ports.store.presign_get(attempt.prefix + entry.key, URL_S, "user", file_name)
+        raise NotFound(f"Job {name} left no file of that name.", hint="`burst job` lists what it left")
 
     def logs(self, caller: Reader, name: str, stream: str) -> str:
         """What the job printed, so far while it runs; of an array, task after task."""

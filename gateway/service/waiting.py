@@ -25,6 +25,8 @@ class Awaited:
     id: int
     name: str
     state: str
+    reason: str
+    """Why that one waits, in its turn."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class WaitingService:
             dependency = job.request.options.get("dependency", "") if job.stage is Stage.QUEUED else ""
             awaited = tuple(_awaited(work, caller, number) for number in named(dependency))
         waits_for = tuple(other for other in awaited if other is not None)
-        return Waiting(sentence, _NOTHING not in sentence, since, waits_for)
+        needs = [sentence, *(other.reason for other in waits_for if other.reason)]
+        return Waiting(sentence, any(_NOTHING not in need for need in needs), since, waits_for)
 
 
 def _sentence(job: Job) -> str:
@@ -88,4 +91,5 @@ def _awaited(work: Work, caller: Reader, number: int) -> Awaited | None:
         return None
     if not isinstance(authorise(caller.user, Action.SEE_JOB, owner=job.user), Allowed):
         return None
-    return Awaited(number, job.request.name, job.state)
+    over = job.stage in FINAL or job.state == "RUNNING"
+    return Awaited(number, job.request.name, job.state, "" if over else _sentence(job))

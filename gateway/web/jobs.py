@@ -13,7 +13,6 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from gateway import wire
-from gateway.errors import NotFound
 from gateway.identity.authenticate import Reader
 from gateway.jobs.stages import Stage
 from gateway.service.gateway import Gateway
@@ -82,10 +81,7 @@ def job_output(
 @router.get("/jobs/{name}/file")
 def job_file(gateway: TheGateway, visit: TheVisit, name: str, path: str, task: int | None = None) -> Response:
     """Lead to the store, with a URL made now for this one file."""
-    for file in gateway.jobs.outputs(visit.reader, name).files:
-        if (file.path, file.task) == (path, task):
-            return RedirectResponse(file.url, HTTPStatus.SEE_OTHER)
-    raise NotFound(f"Job {name} left no file of that name.", hint="its page lists what it left")
+    return RedirectResponse(gateway.jobs.download(visit.reader, name, path, task), HTTPStatus.SEE_OTHER)
 
 
 def _list(gateway: Gateway, reader: Reader, cursor: str | None, state: str | None) -> str:

@@ -11,6 +11,13 @@ function column(name) {
   return rows.map((row) => Number(row.dataset[name]) / CREDIT);
 }
 
+function onAxis(_, ticks, __, ___, step) {
+  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(step < 60 && { second: "2-digit" }) };
+  const form = step < 86400 ? clock : { day: "numeric", month: "short" };
+  const format = new Intl.DateTimeFormat(document.documentElement.lang, form);
+  return ticks.map((tick) => format.format(tick * 1000));
+}
+
 function draw() {
   const style = getComputedStyle(document.documentElement);
   const [line, fill, grid, text] = ["--accent", "--accent-soft", "--line", "--muted"].map((name) => style.getPropertyValue(name));
@@ -20,7 +27,7 @@ function draw() {
     width: plot.clientWidth,
     height: HEIGHT,
     scales: { y: { range: (_, least, most) => [0, most > 0 ? most * 1.1 : 1] } },
-    axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(6)))) }],
+    axes: [{ ...axis, values: onAxis, space: 80 }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(6)))) }],
     legend: { live: true },
     series: [
       { label: "When", value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" },
