@@ -7,7 +7,9 @@
     │  ├─ NoOfferFits           more than any offer has
     │  └─ InputMissing          a stage-in source that is not there
     ├─ NotAllowed            who is asking, or what they ask for
-    │  ├─ BadSignature  ├─ SignatureExpired  ├─ SignatureReplayed  └─ Refused
+    │  ├─ BadSignature  ├─ SignatureExpired  ├─ SignatureReplayed  ├─ Refused
+    │  ├─ TooManyTries           of a password or a code (retry later)
+    │  └─ DeviceError            ├─ ApprovalPending (retry) ├─ SlowDown (retry) ├─ CodeExpired └─ ApprovalRefused
     ├─ InsufficientFunds     the account cannot cover the hold
     │  └─ BudgetExceeded        it could, but its budget does not let it
     ├─ LedgerBroken          an audit found a row that was changed
@@ -123,6 +125,50 @@ class Refused(NotAllowed):
     """The gateway's policy refuses this."""
 
     code = "refused"
+
+
+class TooManyTries(NotAllowed):
+    """There were too many tries; the gateway takes no more for a while."""
+
+    code = "too_many_tries"
+
+    def __init__(
+        self, detail: str | None = None, *, hint: str | None = None, field: str | None = None, retry_after_s: int = 60
+    ) -> None:
+        super().__init__(detail, hint=hint or f"try again in {retry_after_s} s", field=field)
+        self.retry_after_s = retry_after_s
+
+
+class DeviceError(NotAllowed):
+    """This login is not approved; the codes below are RFC 8628's."""
+
+    code = "invalid_grant"
+
+
+class ApprovalPending(DeviceError):
+    """Nobody has approved this login yet."""
+
+    code = "authorization_pending"
+    retryable = True
+
+
+class SlowDown(DeviceError):
+    """The gateway is asked too often; wait five seconds longer between two questions."""
+
+    code = "slow_down"
+    retryable = True
+
+
+class CodeExpired(DeviceError):
+    """This code is no longer good."""
+
+    code = "expired_token"
+
+
+class ApprovalRefused(DeviceError):
+    """The user refused this login."""
+
+    code = "access_denied"
 
 
 class InsufficientFunds(BurstError):

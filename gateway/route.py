@@ -25,12 +25,15 @@ from gateway.accounting.ledger import Ledger
 from gateway.accounting.meter import Delivery, bill_units, read
 from gateway.accounting.report import Charges
 from gateway.accounting.settle import Bill, Receipt, Receipts, bill, issue
+from gateway.accounting.spending import Spending
 from gateway.accounting.tariff import Tariff
 from gateway.accounting.units import format_credits
 from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import Place, Standing, attempts_of, hand_over, standing, submission_of, superseded
 from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, SchedulerRefused
 from gateway.identity.authenticate import NonceStore
+from gateway.identity.browsers import BrowserStore
+from gateway.identity.devices import DeviceStore
 from gateway.identity.evidence import EvidenceStore
 from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
@@ -104,6 +107,18 @@ class Work(Protocol):
     @property
     def key_records(self) -> KeyRecords:
         """Attempts that were given keys to the store."""
+
+    @property
+    def devices(self) -> DeviceStore:
+        """Logins that wait for approval."""
+
+    @property
+    def browsers(self) -> BrowserStore:
+        """Sign-ins with a cookie."""
+
+    @property
+    def spending(self) -> Spending:
+        """What was charged, when."""
 
 
 Works = Callable[[], AbstractContextManager[Work]]

@@ -62,6 +62,32 @@ class Session(View):
     certificate: str
 
 
+class DeviceRequest(Request):
+    """A login that a person approves in a browser (RFC 8628); the private key stays where it was made."""
+
+    public_key: dict[str, str]
+    """JWK (RFC 8037: kty OKP, crv Ed25519)."""
+    host: str = Field(min_length=1, max_length=255, pattern=ONE_LINE)
+    """The name of the computer that asks, as it says itself; shown to the person who approves."""
+
+
+class DeviceLogin(View):
+    """What the person is told, and how often to ask for the outcome. Names are RFC 8628's."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
+class DevicePoll(Request):
+    """Asks what became of a login."""
+
+    device_code: str = Field(min_length=1, max_length=128, pattern=ONE_LINE)
+
+
 class Identity(View):
     """Who a session belongs to."""
 

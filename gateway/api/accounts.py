@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Response, status
 
 from gateway import wire
 from gateway.accounting.report import Dimension
-from gateway.api.signed import IdempotencyKey, TheGateway, TheUser
+from gateway.api.signed import Address, IdempotencyKey, TheGateway, TheUser
 
 router = APIRouter(prefix="/api/v1", tags=["accounts"])
 
@@ -17,9 +17,21 @@ Account = Annotated[str, Path(max_length=64, pattern=wire.ONE_LINE)]
 
 
 @router.post("/sessions", status_code=status.HTTP_201_CREATED)
-def log_in(gateway: TheGateway, request: wire.LoginRequest) -> wire.Session:
+def log_in(gateway: TheGateway, request: wire.LoginRequest, address: Address) -> wire.Session:
     """Certify the client's public key for some hours, for a password."""
-    return gateway.people.log_in(request)
+    return gateway.people.log_in(request, address)
+
+
+@router.post("/device", status_code=status.HTTP_201_CREATED)
+def begin_device_login(gateway: TheGateway, request: wire.DeviceRequest, address: Address) -> wire.DeviceLogin:
+    """Begin a login that its user approves in a browser (RFC 8628, device authorisation)."""
+    return gateway.devices.begin(request, address)
+
+
+@router.post("/device/token")
+def device_token(gateway: TheGateway, request: wire.DevicePoll) -> wire.Session:
+    """The session of an approved login; until then 400 with one of RFC 8628's codes."""
+    return gateway.devices.poll(request)
 
 
 @router.delete("/sessions/current", status_code=status.HTTP_204_NO_CONTENT)

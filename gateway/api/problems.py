@@ -20,6 +20,8 @@ STATUS: tuple[tuple[type[errors.BurstError], HTTPStatus], ...] = (
     (errors.BadSignature, HTTPStatus.UNAUTHORIZED),
     (errors.SignatureExpired, HTTPStatus.UNAUTHORIZED),
     (errors.SignatureReplayed, HTTPStatus.UNAUTHORIZED),
+    (errors.TooManyTries, HTTPStatus.TOO_MANY_REQUESTS),
+    (errors.DeviceError, HTTPStatus.BAD_REQUEST),
     (errors.NotAllowed, HTTPStatus.FORBIDDEN),
     (errors.InsufficientFunds, HTTPStatus.PAYMENT_REQUIRED),
     (errors.NotFound, HTTPStatus.NOT_FOUND),
@@ -85,7 +87,8 @@ def problem_of(error: errors.BurstError) -> wire.Problem:
 
 async def _burst_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - FastAPI's signature
     assert isinstance(error, errors.BurstError)  # noqa: S101
-    return _respond(problem_of(error))
+    after = getattr(error, "retry_after_s", None)
+    return _respond(problem_of(error), None if after is None else {"Retry-After": str(after)})
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001

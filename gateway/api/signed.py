@@ -52,6 +52,12 @@ def job_of(gateway: TheGateway, authorization: Annotated[str | None, Header()] =
     return gateway.people.job(authorization)
 
 
+async def address_of(request: Request) -> str:
+    """Where the request came from, as the socket tells it."""
+    return request.client.host if request.client else "unknown"
+
+
+Address = Annotated[str, Depends(address_of)]
 TheUser = Annotated[Caller, Depends(user_of)]
 TheNode = Annotated[ElasticNode, Depends(node_of)]
 TheJob = Annotated[JobGrant, Depends(job_of)]

@@ -39,6 +39,8 @@ from gateway.runner.job_keys import JobKeyRunner
 from gateway.runner.jobs import JobRunner
 from gateway.runner.nodes import NodeRunner
 from gateway.runner.site import NodesReady, SiteServer
+from gateway.service.browsers import BrowserService
+from gateway.service.devices import DeviceService
 from gateway.service.fleet import FleetService
 from gateway.service.gateway import Gateway
 from gateway.service.job_keys import ROLE_ARN, JobKeyService
@@ -51,6 +53,7 @@ from gateway.service.shared_files import SharedFiles
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import Limits, SubmissionService
+from gateway.service.waiting import WaitingService
 from gateway.settings import CREDIT, LOCAL_CLOUD, Settings
 from gateway.storage.database import Database
 from gateway.storage.nodes import SqlFleet
@@ -191,8 +194,9 @@ def _gateway(
         key_bucket=machine.store.access.bucket if ports.job_keys else None,
     )
     job_service = JobService(ports)
+    people = PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, _now)
     return Gateway(
-        people=PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, _now),
+        people=people,
         submission=SubmissionService(ports, offers, _catalogue(settings), limits, hands, jobs.wake),
         jobs=job_service,
         money=MoneyService(ports.works, ports.reads, _catalogue(settings), _now),
@@ -203,6 +207,9 @@ def _gateway(
         slurm=SlurmService(ports, job_service, machine.slurm.engine(), PARTITION),
         accounting=SlurmAccounting(ports, settings.name, PARTITION, {offer.name: offer.cores for offer in offers}),
         shared_files=SharedFiles(None if machine.isolated else _witness(settings)),
+        devices=DeviceService(people),
+        browsers=BrowserService(people),
+        waiting=WaitingService(ports),
         agent=agent_text(),
         probes={
             "database": lambda: _read_something(ports),

@@ -29,6 +29,8 @@ from gateway.identity.users import Role
 from gateway.settings import CREDIT, Settings
 from gateway.storage.database import Database
 from gateway.storage.identity import SqlIdempotency, SqlNonces
+from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
+from gateway.web.app import add_web
 
 log = structlog.get_logger(__name__)
 
@@ -98,19 +100,23 @@ def _heal(machine: Machine, ended: threading.Event) -> None:
 
 
 def _forget(database: Database, ended: threading.Event) -> None:
-    """Drop nonces and answers that can do nothing any more."""
+    """Drop nonces, answers and sign-ins that can do nothing any more."""
     while not ended.wait(FORGET_EVERY_S):
         try:
             with database.begin() as connection:
                 SqlNonces(connection).forget(datetime.now(UTC))
                 SqlIdempotency(connection).forget(datetime.now(UTC))
+                SqlDevices(connection).forget(datetime.now(UTC))
+                SqlBrowsers(connection).forget(datetime.now(UTC))
         except Exception:
             log.exception("nothing forgotten")
 
 
 def _listen(settings: Settings, machine: Machine, parts: Assembled) -> None:
     sockets = [_bound(address, machine.port) for address in machine.addresses]
-    config = uvicorn.Config(create_app(parts.gateway), log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    app = create_app(parts.gateway)
+    add_web(app, parts.gateway)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     server = _Announcing(config, settings.run_dir / READY_FILE, {"pid": os.getpid(), "url": machine.url})
     server.run(sockets=sockets)
 

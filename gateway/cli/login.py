@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import segno
 
 from gateway.cli.display import duration, moment, show_facts, show_json
 from gateway.cli.invocation import examples, json_option
 from gateway.client import profile as profiles
+from gateway.client.device import DeviceLogin
 from gateway.client.session import Session
 from gateway.errors import OptionError
 from gateway.wire import Identity
@@ -25,6 +27,7 @@ from gateway.wire import Identity
     epilog=examples(
         "burst login http://127.0.0.1:8080 --user demo",
         "burst login http://127.0.0.1:8080 --user demo --password-file D/secrets/demo.password",
+        "burst login --device https://burst.lab.example",
         "BURST_PROFILE=lab burst login https://burst.lab.example",
     )
 )
@@ -35,18 +38,22 @@ from gateway.wire import Identity
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Read the password from this file; - is stdin.",
 )
+@click.option("--device", is_flag=True, help="Show a code to approve in a browser, here or on a phone; no password.")
 @json_option
-def login(url: str | None, user: str | None, password_file: Path | None, as_json: bool) -> None:
+def login(url: str | None, user: str | None, password_file: Path | None, device: bool, as_json: bool) -> None:
     """Log in to the gateway at URL [default: BURST_URL].
 
     An Ed25519 key is made here and certified for some hours; every later request is signed with it. The key is kept
     in your configuration directory, readable by you only.
     """
+    if device and (user or password_file):
+        given = "--user" if user else "--password-file"
+        hint = "give it to the browser that approves, or leave out --device"
+        raise OptionError(f"{given} does not go with --device", option=given, hint=hint, exit_code=2)
     where = url or os.environ.get("BURST_URL")
     if not where:
         raise OptionError("no gateway was named", option="url", hint="burst login URL, or set BURST_URL", exit_code=2)
-    name = user or click.prompt("User", default=os.environ.get("USER"), err=True)
-    with Session.login(where, name, _password(password_file, name), patience_s=5) as session:
+    with _by_device(where) if device else _by_password(where, user, password_file) as session:
         session.save()
     profile = session.profile
     if as_json:
@@ -79,6 +86,25 @@ def whoami(as_json: bool) -> None:
         show_json(found)
     else:
         _show(session.profile, account=found.account, role=found.role)
+
+
+def _by_password(url: str, user: str | None, file: Path | None) -> Session:
+    name = user or click.prompt("User", default=os.environ.get("USER"), err=True)
+    return Session.login(url, name, _password(file, name), patience_s=5)
+
+
+def _by_device(url: str) -> Session:
+    waiting = DeviceLogin.begin(url, patience_s=5)
+    asked = waiting.asked
+    click.echo("Open this page, on any computer or phone, and sign in:\n", err=True)
+    click.echo(f"    {asked.verification_uri_complete}\n", err=True)
+    if sys.stderr.isatty():
+        segno.make(asked.verification_uri_complete, micro=False).terminal(out=sys.stderr, compact=True, border=2)
+    click.echo(f"Code   {asked.user_code}", err=True)
+    click.echo(f"Words  {waiting.phrase}", err=True)
+    minutes = asked.expires_in // 60
+    click.echo(f"\nApprove only if the page shows the same words. Waiting, {minutes} minutes at most ...", err=True)
+    return waiting.wait()
 
 
 def _password(file: Path | None, user: str) -> str:

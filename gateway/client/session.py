@@ -49,22 +49,8 @@ class Session:
         """Make a key, trade ``password`` for its certificate. Raises NotAllowed for a wrong password."""
         key = make_key()
         body = wire.LoginRequest(user=user, password=password, public_key=public_jwk(key))
-        with _http(url) as http:
-            response = _try(
-                lambda: http.post(f"{API}/sessions", content=_json(body), headers=_JSON),
-                patience_s=patience_s,
-                safe=True,
-            )
-        session = _read(response, wire.Session)
-        kept = Profile(
-            url=url.rstrip("/"),
-            session=session.id,
-            audience=session.audience,
-            user=session.user,
-            expires_at=session.expires_at,
-            key={name: str(key.as_dict(private=True)[name]) for name in ("kty", "crv", "x", "d")},
-        )
-        return cls(kept, patience_s=patience_s)
+        session = post_unsigned(url, "/sessions", body, wire.Session, patience_s=patience_s)
+        return cls(profile_of(url, key, session), patience_s=patience_s)
 
     @classmethod
     def saved(cls, name: str | None = None) -> Self:
@@ -159,6 +145,28 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def post_unsigned(url: str, path: str, body: BaseModel, answer: type[T], *, patience_s: float) -> T:
+    """POST what needs no signature because nobody is logged in yet."""
+    with _http(url) as http:
+
+        def send() -> httpx2.Response:
+            return http.post(API + path, content=_json(body), headers=_JSON)
+
+        return _read(_try(send, patience_s=patience_s, safe=True), answer)
+
+
+def profile_of(url: str, key: OKPKey, session: wire.Session) -> Profile:
+    """What is kept of a session for ``key``."""
+    return Profile(
+        url=url.rstrip("/"),
+        session=session.id,
+        audience=session.audience,
+        user=session.user,
+        expires_at=session.expires_at,
+        key={name: str(key.as_dict(private=True)[name]) for name in ("kty", "crv", "x", "d")},
+    )
 
 
 _JSON = {"Content-Type": "application/json", "Accept": "application/json, text/plain"}

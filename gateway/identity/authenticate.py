@@ -32,10 +32,16 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Caller:
-    """Who sent a request; ``evidence`` is to be kept with what the request authorises."""
+class Reader:
+    """Who may look: a browser with its cookie is no more than that."""
 
     user: User
+
+
+@dataclass(frozen=True)
+class Caller(Reader):
+    """Who signed a request; ``evidence`` is to be kept with what the request authorises."""
+
     session: Session
     claims: Claims
     evidence: Evidence

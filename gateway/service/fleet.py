@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway import wire
-from gateway.identity.authenticate import Caller
+from gateway.identity.authenticate import Reader
 from gateway.identity.authorise import Action, authorise, demand
 from gateway.placement.offers import Offer
 from gateway.provisioning.fleet import ElasticNode, Fleet
@@ -20,13 +20,13 @@ class FleetService:
     reads: Works
     known_offers: tuple[Offer, ...]
 
-    def views(self, caller: Caller) -> list[wire.NodeView]:
+    def views(self, caller: Reader) -> list[wire.NodeView]:
         """Every node that has, or is about to have, a machine."""
         demand(authorise(caller.user, Action.SEE_NODES))
         with self.reads() as work:
             return [_view(work.fleet, node) for node in work.fleet.all() if _exists(node)]
 
-    def offers(self, caller: Caller) -> list[wire.OfferView]:
+    def offers(self, caller: Reader) -> list[wire.OfferView]:
         """What can be had, and how much of it is in use."""
         demand(authorise(caller.user, Action.SEE_OFFERS))
         with self.reads() as work:

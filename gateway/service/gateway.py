@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.service.browsers import BrowserService
+from gateway.service.devices import DeviceService
 from gateway.service.fleet import FleetService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
@@ -16,6 +18,7 @@ from gateway.service.shared_files import SharedFiles
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
+from gateway.service.waiting import WaitingService
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Gateway:
     slurm: SlurmService
     accounting: SlurmAccounting
     shared_files: SharedFiles
+    devices: DeviceService
+    browsers: BrowserService
+    waiting: WaitingService
     agent: str
     probes: dict[str, Callable[[], object]]
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from gateway import wire
 from gateway.errors import NotFound
-from gateway.identity.authenticate import Caller
+from gateway.identity.authenticate import Caller, Reader
 from gateway.identity.authorise import Action, Allowed, authorise
 from gateway.identity.users import Role
 from gateway.jobs.job import NO_TASK, Attempt, Job
@@ -38,7 +39,7 @@ class JobService:
         """Where an input goes; no URL when the store has it."""
         return stage_in.upload(self.ports.store, caller.user.name, request)
 
-    def find(self, caller: Caller, name: str, action: Action = Action.SEE_JOB) -> Job:
+    def find(self, caller: Reader, name: str, action: Action = Action.SEE_JOB) -> Job:
         """By Slurm's id ("12", "12_3") or by its own. Raises NotFound, also for what the caller may not do."""
         with self.ports.reads() as work:
             job = _find(work, name)
@@ -46,7 +47,7 @@ class JobService:
             raise NotFound(f"There is no job {name}.", hint="`burst jobs` lists yours")
         return job
 
-    def page(self, caller: Caller, cursor: str | None, limit: int, state: str | None) -> wire.JobPage:
+    def page(self, caller: Reader, cursor: str | None, limit: int, state: str | None) -> wire.JobPage:
         """Newest first; an admin sees everybody's."""
         owner = None if caller.user.role is Role.ADMIN else caller.user.name
         with self.ports.reads() as work:
@@ -100,7 +101,7 @@ class JobService:
             work.jobs.tell(job.id, self.ports.now(), "cancel", f"{caller.user.name} cancelled {what}")
         return job
 
-    def outputs(self, caller: Caller, name: str) -> wire.Outputs:
+    def outputs(self, caller: Reader, name: str) -> wire.Outputs:
         """The files of each task's latest attempt. Raises NotFound while there are none yet."""
         job = self.find(caller, name, Action.FETCH_OUTPUTS)
         if job.stage not in {Stage.STAGED_OUT, Stage.SETTLED}:
@@ -108,7 +109,18 @@ class JobService:
             raise NotFound(f"The outputs of job {name} are not in the store yet: it is {job.stage}.", hint=hint)
         return wire.Outputs(job=job.scheduler_id or 0, files=self._files(self._latest(job)))
 
-    def logs(self, caller: Caller, name: str, stream: str) -> str:
+    def download(self, caller: Reader, name: str, path: str, task: int | None) -> str:
+        """A URL under which a browser saves one output file. Raises NotFound."""
+        job = self.find(caller, name, Action.FETCH_OUTPUTS)
+        for attempt in self._latest(job):
+            entries = self._manifest(attempt).entries if attempt.task == (NO_TASK if task is None else task) else ()
+            for entry in entries:
+                if entry.path == path:
+                    file_name = PurePosixPath(path).name
+                    return self.ports.store.presign_get(attempt.prefix + entry.key, URL_S, "user", file_name)
+        raise NotFound(f"Job {name} left no file of that name.", hint="`burst job` lists what it left")
+
+    def logs(self, caller: Reader, name: str, stream: str) -> str:
         """What the job printed, so far while it runs; of an array, task after task."""
         job = self.find(caller, name, Action.FETCH_OUTPUTS)
         if job.request.in_place and (runs := self._latest(job)):
@@ -116,7 +128,7 @@ class JobService:
             raise NotFound(f"Job {name} runs in place; what it prints is not in the store.", hint=f"read {files}")
         return "".join(self._log(job, attempt, stream) for attempt in self._latest(job))
 
-    def receipt(self, caller: Caller, name: str) -> wire.Receipt:
+    def receipt(self, caller: Reader, name: str) -> wire.Receipt:
         """The bill. Raises NotFound before it is settled."""
         job = self.find(caller, name)
         with self.ports.reads() as work:

@@ -12,10 +12,11 @@ from datetime import datetime
 from gateway import wire
 from gateway.accounting.budget import Budget
 from gateway.accounting.catalogue import Catalogue
-from gateway.accounting.ledger import Balance
+from gateway.accounting.ledger import Balance, Entry
 from gateway.accounting.report import Dimension, Group, report
+from gateway.accounting.spending import Charge
 from gateway.errors import InvalidRequest, Refused
-from gateway.identity.authenticate import Caller
+from gateway.identity.authenticate import Caller, Reader
 from gateway.identity.authorise import Action, Allowed, authorise, demand
 from gateway.identity.idempotency import Answer
 from gateway.identity.users import Role
@@ -35,11 +36,17 @@ class MoneyService:
         """The simulation units that can be ordered, by code."""
         return [wire.UnitView(**vars(unit)) for _, unit in sorted(self.catalogue.units.items())]
 
-    def balances(self, caller: Caller) -> list[wire.Balance]:
+    def balances(self, caller: Reader) -> list[wire.Balance]:
         """Of every account that the caller may see."""
         with self.reads() as work:
             balances = work.ledger.balances()
         return [_view(balance) for balance in balances if _sees(caller, balance.account)]
+
+    def statement(self, caller: Reader, account: str, limit: int = 500) -> tuple[tuple[Charge, ...], tuple[Entry, ...]]:
+        """The latest charges of an account and all its entries, oldest first. Raises Refused."""
+        demand(authorise(caller.user, Action.SEE_ACCOUNT, account=account))
+        with self.reads() as work:
+            return work.spending.of(account, limit), work.ledger.entries(account)
 
     def credit(self, caller: Caller, account: str, request: wire.CreditRequest, key: str | None = None) -> wire.Balance:
         """Give credits; the same key again gives none and answers the same. Raises Refused, NotFound, Conflict."""
@@ -105,7 +112,7 @@ class MoneyService:
         )
 
 
-def _sees(caller: Caller, account: str) -> bool:
+def _sees(caller: Reader, account: str) -> bool:
     return authorise(caller.user, Action.SEE_ACCOUNT, account=account) == Allowed()
 
 

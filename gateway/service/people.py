@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gateway import wire
 from gateway.accounting.ledger import AccountKind
-from gateway.errors import BadSignature, NotFound
+from gateway.errors import BadSignature, NotAllowed, NotFound
 from gateway.identity.authenticate import Caller, Request, Verifier, bearer_of
 from gateway.identity.credentials import Credentials, JobGrant
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.passwords import hash_password
-from gateway.identity.sessions import certificate, check_password, new_session
+from gateway.identity.sessions import Session, certificate, check_password, new_session
 from gateway.identity.signature import MUTATING
 from gateway.identity.slurm_token import SlurmTokens
+from gateway.identity.throttle import PASSWORDS, PASSWORDS_OF_ADDRESS, Throttle
 from gateway.identity.users import Role, User
 from gateway.provisioning.fleet import ElasticNode
 from gateway.route import Work, Works
@@ -37,20 +38,37 @@ class PeopleService:
     issuer: str
     session_lifetime: timedelta
     now: Callable[[], datetime]
+    throttle: Throttle = field(default_factory=Throttle)
 
     @property
     def audience(self) -> str:
         """The gateway's name in every signature."""
         return self.verifier.audience
 
-    def log_in(self, request: wire.LoginRequest) -> wire.Session:
+    def log_in(self, request: wire.LoginRequest, address: str) -> wire.Session:
         """Certify a client's key for some hours. Raises NotAllowed."""
-        with self.reads() as work:
-            # Argon2 takes a fifth of a second on purpose: nobody else is to wait for that.
-            user = check_password(work.users, request.user, request.password)
+        user = self.check_password(request.user, request.password, address)
         session = new_session(user, request.public_key, self.now(), self.session_lifetime)
         with self.works() as work:
             work.sessions.add(session)
+        return self.certified(session, user)
+
+    def check_password(self, name: str, password: str, address: str) -> User:
+        """The user of that password. Raises NotAllowed, TooManyTries after five wrong ones from this address."""
+        self.throttle.check(PASSWORDS_OF_ADDRESS, address)
+        self.throttle.count(PASSWORDS, name, address)
+        try:
+            with self.reads() as work:
+                # Argon2 takes a fifth of a second on purpose: nobody else is to wait for that.
+                user = check_password(work.users, name, password)
+        except NotAllowed:
+            self.throttle.count(PASSWORDS_OF_ADDRESS, address)
+            raise
+        self.throttle.forgive(PASSWORDS, name, address)
+        return user
+
+    def certified(self, session: Session, user: User) -> wire.Session:
+        """A session with its certificate, for the client that has the key."""
         return wire.Session(
             id=session.id,
             user=user.name,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, Protocol
+from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
@@ -27,6 +28,7 @@ Audience = Literal["user", "node"]
 """Who will use a presigned URL: users reach the store by one address, nodes by another."""
 
 _BLOCK = 1 << 20
+_BYTES = "application/octet-stream"
 MAX_PRESIGN_S = 7 * 86400
 """SigV4: a presigned URL is good for seven days at most."""
 
@@ -81,8 +83,11 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; removing one that is not there is no error."""
 
-    def presign_get(self, key: str, expires_s: int, audience: Audience) -> str:
-        """A URL with which ``audience`` may GET this object for ``expires_s`` seconds; no call is made."""
+    def presign_get(self, key: str, expires_s: int, audience: Audience, save_as: str | None = None) -> str:
+        """A URL with which ``audience`` may GET this object for ``expires_s`` seconds; no call is made.
+
+        With ``save_as`` a browser saves it under that name and never shows it as a page of the store's.
+        """
 
     def presign_put(self, key: str, expires_s: int, audience: Audience) -> str:
         """A URL with which ``audience`` may PUT this object for ``expires_s`` seconds; no call is made."""
@@ -175,18 +180,30 @@ class S3Store:
         with _translated(key):
             self._s3.delete_object(Bucket=self._bucket, Key=key)
 
-    def presign_get(self, key: str, expires_s: int, audience: Audience) -> str:
-        """A URL with which ``audience`` may GET this object for ``expires_s`` seconds; no call is made."""
-        return self._presign("get_object", key, expires_s, audience)
+    def presign_get(self, key: str, expires_s: int, audience: Audience, save_as: str | None = None) -> str:
+        """A URL with which ``audience`` may GET this object for ``expires_s`` seconds; no call is made.
+
+        With ``save_as`` a browser saves it under that name and never shows it as a page of the store's.
+        """
+        saved = f"attachment; filename*=UTF-8''{quote(save_as, safe='')}" if save_as else None
+        return self._presign("get_object", key, expires_s, audience, saved)
 
     def presign_put(self, key: str, expires_s: int, audience: Audience) -> str:
         """A URL with which ``audience`` may PUT this object for ``expires_s`` seconds; no call is made."""
         return self._presign("put_object", key, expires_s, audience)
 
-    def _presign(self, call: Literal["get_object", "put_object"], key: str, expires_s: int, audience: Audience) -> str:
+    def _presign(
+        self,
+        call: Literal["get_object", "put_object"],
+        key: str,
+        expires_s: int,
+        audience: Audience,
+        saved: str | None = None,
+    ) -> str:
+        chosen = {"ResponseContentDisposition": saved, "ResponseContentType": _BYTES} if saved else {}
         with _translated(key):
             return self._clients[audience].generate_presigned_url(
-                call, Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=min(expires_s, MAX_PRESIGN_S)
+                call, Params={"Bucket": self._bucket, "Key": key, **chosen}, ExpiresIn=min(expires_s, MAX_PRESIGN_S)
             )
 
 

@@ -360,3 +360,41 @@ publication_grants = Table(
     Column("authorisation", DIGEST, nullable=False),
     Column("at", UtcTime, nullable=False),
 )
+
+# ---------------------------------------------------------------- sign-ins
+
+device_logins = Table(
+    "device_logins",
+    metadata,
+    Column("code_hash", DIGEST, primary_key=True),
+    Column("user_code", String(9), nullable=False, unique=True),
+    Column("public_key", JSON, nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("asked_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+    Column("state", String(8), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("interval_s", Integer, nullable=False),
+    Column("polled_at", UtcTime),
+    Column("user_name", NAME, ForeignKey("users.name")),
+    Column("session", String(43), ForeignKey("sessions.id")),
+    Column("approval", Text),
+    Column("decided_at", UtcTime),
+    CheckConstraint("state IN ('pending', 'approved', 'refused')", name="state"),
+    CheckConstraint("(state = 'pending') = (approval IS NULL)", name="approval"),
+    CheckConstraint("(state = 'approved') = (session IS NOT NULL)", name="session"),
+)
+
+browsers = Table(
+    "browsers",
+    metadata,
+    Column("cookie_hash", DIGEST, primary_key=True),
+    Column("user_name", NAME, ForeignKey("users.name"), nullable=False, index=True),
+    Column("address", String(64), nullable=False),
+    Column("agent", String(256), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+    Column("session", String(43), ForeignKey("sessions.id")),
+    Column("ended_at", UtcTime),
+)

@@ -21,6 +21,8 @@ SLOW = {"/api/v1/sessions": 5}
 
 OPERATIONS = [
     ("POST", "/api/v1/sessions"),
+    ("POST", "/api/v1/device"),
+    ("POST", "/api/v1/device/token"),
     ("GET", "/api/v1/whoami"),
     ("GET", "/api/v1/balance"),
     ("POST", "/api/v1/accounts/{account}/credits"),

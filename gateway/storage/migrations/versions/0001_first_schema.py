@@ -38,6 +38,11 @@ def upgrade() -> None:
     _nodes()
     _node_events()
     _job_keys()
+    _budgets()
+    _publications()
+    _publication_grants()
+    _device_logins()
+    _browsers()
     _system_accounts()
     for table in _APPEND_ONLY:
         if op.get_bind().dialect.name == "sqlite":
@@ -219,6 +224,7 @@ def _jobs() -> None:
         sa.Column("ended_at", UtcTime(), nullable=True),
         sa.Column("cancel_requested", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("exit_code", sa.Integer(), nullable=True),
+        sa.Column("stop_reason", sa.Text(), server_default="", nullable=False),
         sa.Column("lease_owner", sa.String(length=128), nullable=True),
         sa.Column("lease_until", UtcTime(), nullable=True),
         sa.Column("next_at", UtcTime(), nullable=True),
@@ -347,6 +353,107 @@ def _job_keys() -> None:
         sa.PrimaryKeyConstraint("job", "label", name="pk_job_keys"),
     )
     op.create_index("ix_job_keys_withdrawn_at", "job_keys", ["withdrawn_at"])
+
+
+def _device_logins() -> None:
+    op.create_table(
+        "device_logins",
+        sa.Column("code_hash", sa.String(length=64), nullable=False),
+        sa.Column("user_code", sa.String(length=9), nullable=False),
+        sa.Column("public_key", sa.JSON(), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("asked_at", UtcTime(), nullable=False),
+        sa.Column("expires_at", UtcTime(), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("interval_s", sa.Integer(), nullable=False),
+        sa.Column("polled_at", UtcTime(), nullable=True),
+        sa.Column("user_name", sa.String(length=64), nullable=True),
+        sa.Column("session", sa.String(length=43), nullable=True),
+        sa.Column("approval", sa.Text(), nullable=True),
+        sa.Column("decided_at", UtcTime(), nullable=True),
+        sa.CheckConstraint("state IN ('pending', 'approved', 'refused')", name=op.f("ck_device_logins_state")),
+        sa.CheckConstraint("(state = 'pending') = (approval IS NULL)", name=op.f("ck_device_logins_approval")),
+        sa.CheckConstraint("(state = 'approved') = (session IS NOT NULL)", name=op.f("ck_device_logins_session")),
+        sa.ForeignKeyConstraint(["user_name"], ["users.name"], name="fk_device_logins_user_name"),
+        sa.ForeignKeyConstraint(["session"], ["sessions.id"], name="fk_device_logins_session"),
+        sa.PrimaryKeyConstraint("code_hash", name="pk_device_logins"),
+        sa.UniqueConstraint("user_code", name="uq_device_logins_user_code"),
+    )
+    op.create_index("ix_device_logins_expires_at", "device_logins", ["expires_at"])
+
+
+def _browsers() -> None:
+    op.create_table(
+        "browsers",
+        sa.Column("cookie_hash", sa.String(length=64), nullable=False),
+        sa.Column("user_name", sa.String(length=64), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("agent", sa.String(length=256), nullable=False),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.Column("expires_at", UtcTime(), nullable=False),
+        sa.Column("session", sa.String(length=43), nullable=True),
+        sa.Column("ended_at", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["user_name"], ["users.name"], name="fk_browsers_user_name"),
+        sa.ForeignKeyConstraint(["session"], ["sessions.id"], name="fk_browsers_session"),
+        sa.PrimaryKeyConstraint("cookie_hash", name="pk_browsers"),
+    )
+    op.create_index("ix_browsers_user_name", "browsers", ["user_name"])
+    op.create_index("ix_browsers_expires_at", "browsers", ["expires_at"])
+
+
+def _budgets() -> None:
+    op.create_table(
+        "budgets",
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("limit_ucr", sa.BigInteger(), nullable=False),
+        sa.Column("stops", sa.Boolean(), nullable=False),
+        sa.Column("since", UtcTime(), nullable=False),
+        sa.Column("set_by", sa.String(length=64), nullable=False),
+        sa.Column("by_admin", sa.Boolean(), nullable=False),
+        sa.Column("authorisation", sa.String(length=64), nullable=False),
+        sa.CheckConstraint("limit_ucr >= 0", name=op.f("ck_budgets_limit")),
+        sa.ForeignKeyConstraint(["account"], ["accounts.name"], name="fk_budgets_account"),
+        sa.PrimaryKeyConstraint("account", name="pk_budgets"),
+    )
+
+
+def _publications() -> None:
+    op.create_table(
+        "publications",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("job", sa.String(length=32), nullable=False),
+        sa.Column("doi", sa.String(length=128), nullable=False),
+        sa.Column("user_name", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("access", sa.String(length=16), nullable=False),
+        sa.Column("manifest_sha256", sa.String(length=64), nullable=False),
+        sa.Column("record", sa.JSON(), nullable=False),
+        sa.Column("authorisation", sa.String(length=64), nullable=False),
+        sa.Column("at", UtcTime(), nullable=False),
+        sa.CheckConstraint("state IN ('intent', 'draft', 'findable')", name=op.f("ck_publications_state")),
+        sa.CheckConstraint("access IN ('open', 'restricted')", name=op.f("ck_publications_access")),
+        sa.ForeignKeyConstraint(["job"], ["jobs.id"], name="fk_publications_job"),
+        sa.PrimaryKeyConstraint("id", name="pk_publications"),
+        sa.UniqueConstraint("doi", name="uq_publications_doi"),
+        sa.UniqueConstraint("job", name="uq_publications_job"),
+    )
+    op.create_index("ix_publications_user_name", "publications", ["user_name"])
+
+
+def _publication_grants() -> None:
+    op.create_table(
+        "publication_grants",
+        sa.Column("publication", sa.String(length=32), nullable=False),
+        sa.Column("user_name", sa.String(length=64), nullable=False),
+        sa.Column("granted_by", sa.String(length=64), nullable=False),
+        sa.Column("authorisation", sa.String(length=64), nullable=False),
+        sa.Column("at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["publication"], ["publications.id"], name="fk_publication_grants_publication"),
+        sa.ForeignKeyConstraint(["user_name"], ["users.name"], name="fk_publication_grants_user_name"),
+        sa.PrimaryKeyConstraint("publication", "user_name", name="pk_publication_grants"),
+    )
 
 
 def _system_accounts() -> None:
