@@ -16,6 +16,7 @@
     ├─ CloudError            ├─ Capacity ├─ Quota ├─ Throttled ├─ CloudAuth ├─ CloudInvalid
     │                        ├─ CloudTransient ├─ Ambiguous ├─ PriceUnknown └─ BootstrapFailed
     ├─ StoreError            ├─ StoreUnavailable (retry)  └─ ChecksumMismatch
+    ├─ DatabaseUnavailable   the database server is away (retry)
     ├─ SetupError            this machine lacks something
     └─ GatewayUnavailable    nobody answers at the gateway's URL (retry)
 
@@ -247,6 +248,13 @@ class ChecksumMismatch(StoreError):
     """What was read is not what was written."""
 
     code = "checksum_mismatch"
+
+
+class DatabaseUnavailable(BurstError):
+    """The database does not answer."""
+
+    code = "database_unavailable"
+    retryable = True
 
 
 class SetupError(BurstError):

@@ -28,6 +28,7 @@ STATUS: tuple[tuple[type[errors.BurstError], HTTPStatus], ...] = (
     (errors.SchedulerRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.SchedulerUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (errors.DatabaseUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.BurstError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 """The first row whose class fits counts."""
