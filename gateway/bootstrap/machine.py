@@ -19,7 +19,7 @@ from gateway.bootstrap.secret_file import kept
 from gateway.daemons import Daemon
 from gateway.engines import distribution, ports
 from gateway.engines.distribution import Distribution
-from gateway.engines.embedded import EmbeddedSlurm, Site
+from gateway.engines.embedded import EmbeddedSlurm, Site, own_address
 from gateway.engines.slurm_conf import Form
 from gateway.provisioning.libcloud_provider import LibcloudProvider
 from gateway.provisioning.local_cloud import LocalCloud
@@ -77,7 +77,9 @@ class Machine:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where the gateway listens: for people, and for nodes if that is somewhere else."""
-        return (LOOPBACK, self.cloud.address) if self.cloud.address != LOOPBACK else (LOOPBACK,)
+        if self.settings.listen.is_unspecified:
+            return (str(self.settings.listen),)
+        return tuple(dict.fromkeys((LOOPBACK, self.cloud.address, str(self.settings.listen))))
 
     @cached_property
     def port(self) -> int:
@@ -119,7 +121,8 @@ class Machine:
         form: Form = "container" if self.isolated else "process"
         # The image brings PMIx, so that a plain srun starts the ranks of an MPI program.
         mpi = "pmix" if self.isolated else "none"
-        site = Site(form, self.cloud.address, prolog=wrapper, epilog=wrapper, mpi=mpi)
+        head_address = self.cloud.address if self.isolated else own_address()
+        site = Site(form, head_address, prolog=wrapper, epilog=wrapper, mpi=mpi)
         return EmbeddedSlurm(self.settings, self.distribution, site)
 
     @cached_property
@@ -142,7 +145,7 @@ class Machine:
         progress(f"starting Slurm {self.slurm.version} ({self.distribution.origin})")
         self.slurm.start()
         progress("starting the object store")
-        self.store.start(self.addresses[1:])
+        self.store.start((self.cloud.address,))
 
     def heal(self) -> tuple[str, ...]:
         """Restart what died; the names of what did."""
