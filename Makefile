@@ -49,7 +49,7 @@ docs: $(DEV) ## write docs/commands.md from the commands
 
 lock: ## resolve pyproject.toml anew into the lock files
 	@$(LOCK) --extra server --extra notebook --extra postgres --extra dev -o requirements-dev.lock
-	@$(LOCK) --extra server -c requirements-dev.lock -o requirements.lock
+	@$(LOCK) --extra server --extra postgres -c requirements-dev.lock -o requirements.lock
 
 image: $(SERVER) ## build the node image into the cache
 	@$(PYTHON) -c "$$BUILD_IMAGE"

@@ -22,6 +22,7 @@
     ├─ StoreError            ├─ StoreUnavailable (retry)  └─ ChecksumMismatch
     ├─ JobFailed             a job whose result was wanted did not complete
     ├─ DoiError              ├─ DoiUnavailable (retry)  └─ DoiRefused (the registry's words)
+    ├─ DatabaseUnavailable   the database server is away (retry)
     ├─ SetupError            this machine lacks something
     └─ GatewayUnavailable    nobody answers at the gateway's URL (retry)
 
@@ -359,6 +360,13 @@ class DoiRefused(DoiError):
     """The DOI registry refused it, or there is none."""
 
     code = "doi_refused"
+
+
+class DatabaseUnavailable(BurstError):
+    """The database does not answer."""
+
+    code = "database_unavailable"
+    retryable = True
 
 
 class SetupError(BurstError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -182,7 +183,14 @@ class Settings(BaseSettings):
     port: int = Field(
         default=0, ge=0, le=65535, description="port of the HTTP API; 0 picks a free one at the first start"
     )
-    database: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite at DIRECTORY/state.db")
+    listen: IPv4Address = Field(
+        default=IPv4Address("127.0.0.1"),
+        description="IPv4 address that the HTTP API listens on besides this machine's own; 0.0.0.0 is every address",
+    )
+    database: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL: postgresql+psycopg://USER@HOST/NAME; default: SQLite at DIRECTORY/state.db",
+    )
     nodes: Literal["auto", "container", "process"] = Field(
         default="auto", description="form of the local cloud's nodes; auto tries containers first"
     )

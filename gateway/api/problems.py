@@ -32,6 +32,7 @@ STATUS: tuple[tuple[type[errors.BurstError], HTTPStatus], ...] = (
     (errors.DoiUnavailable, HTTPStatus.BAD_GATEWAY),
     (errors.DoiRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (errors.DatabaseUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.BurstError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 """The first row whose class fits counts."""

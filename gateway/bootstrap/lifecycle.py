@@ -38,6 +38,7 @@ def make_ready(directory: Path, assignments: Mapping[str, str], progress: Progre
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     configure(directory, assignments)
     settings = Settings.load(directory)
+    _require_database(settings)
     progress(Machine.prepare(settings, progress).cloud.reason)
     return settings
 
@@ -77,6 +78,17 @@ def configure(directory: Path, assignments: Mapping[str, str]) -> None:
     temporary = path.with_suffix(".new")
     temporary.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in values.items()))
     temporary.replace(path)
+
+
+def _require_database(settings: Settings) -> None:
+    """A database server is there before anything is fetched or started. Raises SetupError."""
+    if settings.database is None:
+        return
+    from gateway.storage.database import Database  # noqa: PLC0415 - half a second that most gateways need not pay here
+
+    database = Database(settings.database)
+    database.require()
+    database.close()
 
 
 def _value(key: str, text: str) -> object:

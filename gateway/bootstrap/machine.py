@@ -20,7 +20,7 @@ from gateway.bootstrap.secret_file import kept
 from gateway.daemons import Daemon
 from gateway.engines import distribution, ports
 from gateway.engines.distribution import Distribution
-from gateway.engines.embedded import EmbeddedSlurm, Site
+from gateway.engines.embedded import EmbeddedSlurm, Site, own_address
 from gateway.engines.slurm_conf import Form
 from gateway.provisioning.cloud_router import CloudRouter
 from gateway.provisioning.clouds import end_all, open_cloud
@@ -82,7 +82,9 @@ class Machine:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where the gateway listens: for people, and for nodes if that is somewhere else."""
-        return (LOOPBACK, self.node_address) if self.node_address != LOOPBACK else (LOOPBACK,)
+        if self.settings.listen.is_unspecified:
+            return (str(self.settings.listen),)
+        return tuple(dict.fromkeys((LOOPBACK, self.node_address, str(self.settings.listen))))
 
     @property
     def node_address(self) -> str:
@@ -134,7 +136,8 @@ class Machine:
         form: Form = "container" if self.isolated else "process"
         # The image brings PMIx, so that a plain srun starts the ranks of an MPI program.
         mpi = "pmix" if self.isolated else "none"
-        site = Site(form, self.node_address, prolog=wrapper, epilog=wrapper, mpi=mpi)
+        head_address = self.node_address if self.isolated or self.settings.node_address else own_address()
+        site = Site(form, head_address, prolog=wrapper, epilog=wrapper, mpi=mpi)
         return EmbeddedSlurm(self.settings, self.distribution, site)
 
     @cached_property
@@ -175,7 +178,7 @@ class Machine:
         progress(f"starting Slurm {self.slurm.version} ({self.distribution.origin})")
         self.slurm.start()
         progress("starting the object store")
-        self.store.start(self.addresses[1:])
+        self.store.start((self.cloud.address,))
 
     def heal(self) -> tuple[str, ...]:
         """Restart what died; the names of what did."""

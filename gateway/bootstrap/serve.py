@@ -23,6 +23,7 @@ from gateway.bootstrap.assemble import Assembled, assemble
 from gateway.bootstrap.machine import Machine
 from gateway.bootstrap.presence import READY_FILE, gateway_daemon, only_one, password_file
 from gateway.bootstrap.secret_file import kept
+from gateway.bootstrap.supervisor import take_socket, tell_ready
 from gateway.errors import BurstError, SetupError
 from gateway.identity.passwords import make_password
 from gateway.identity.users import Role
@@ -41,6 +42,7 @@ _LAST_THREAD_S = 5.0
 
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. Raises SetupError."""
+    supervisor = take_socket()
     # A gateway that was killed a moment ago keeps the lock until its last thread is gone.
     with only_one(settings.run_dir, within_s=_LAST_THREAD_S):
         # Who started this with `up` has recorded it; in the foreground nobody has.
@@ -50,7 +52,7 @@ def serve(settings: Settings) -> None:
         parts = assemble(settings, machine)
         _first_users(settings, parts)
         with _running(parts, machine):
-            _listen(settings, machine, parts)
+            _listen(settings, machine, parts, supervisor)
 
 
 def _first_users(settings: Settings, parts: Assembled) -> None:
@@ -112,22 +114,23 @@ def _forget(database: Database, ended: threading.Event) -> None:
             log.exception("nothing forgotten")
 
 
-def _listen(settings: Settings, machine: Machine, parts: Assembled) -> None:
+def _listen(settings: Settings, machine: Machine, parts: Assembled, supervisor: str | None) -> None:
     sockets = [_bound(address, machine.port) for address in machine.addresses]
     app = create_app(parts.gateway)
     add_web(app, parts.gateway)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
-    server = _Announcing(config, settings.run_dir / READY_FILE, {"pid": os.getpid(), "url": machine.url})
+    server = _Announcing(config, settings.run_dir / READY_FILE, {"pid": os.getpid(), "url": machine.url}, supervisor)
     server.run(sockets=sockets)
 
 
 class _Announcing(uvicorn.Server):
-    """A server that says in a file that it is ready."""
+    """A server that says in a file, and to its supervisor, that it is ready."""
 
-    def __init__(self, config: uvicorn.Config, file: Path, facts: dict[str, object]) -> None:
+    def __init__(self, config: uvicorn.Config, file: Path, facts: dict[str, object], supervisor: str | None) -> None:
         super().__init__(config)
         self._file = file
         self._facts = facts
+        self._supervisor = supervisor
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -143,6 +146,7 @@ class _Announcing(uvicorn.Server):
         temporary = self._file.with_suffix(".new")
         temporary.write_text(json.dumps(self._facts))
         temporary.replace(self._file)
+        tell_ready(self._supervisor)
 
 
 def _bound(address: str, port: int) -> socket.socket:

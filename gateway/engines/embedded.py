@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from joserfc import jwt
@@ -33,12 +33,23 @@ _TOKEN_LIFE_S = 600
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+def own_address() -> str:
+    """The IPv4 address that this computer's name has here: where Slurm's daemons listen when told not to on every one.
+
+    It is 127.0.0.1 on some computers, 127.0.1.1 on Debian's, and one of the network's on others.
+    """
+    try:
+        return str(socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)[0][4][0])
+    except OSError:
+        return _LOOPBACK
+
+
 @dataclass(frozen=True)
 class Site:
     """What depends on the form of the nodes. ``prolog`` and ``epilog`` are absolute paths on the nodes."""
 
     form: Form
-    head_address: str = _LOOPBACK
+    head_address: str = field(default_factory=own_address)
     """Where nodes reach slurmctld: the bridge's address in container form."""
     prolog: str | None = None
     epilog: str | None = None

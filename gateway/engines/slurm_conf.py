@@ -143,7 +143,7 @@ def _execution(plan: ClusterPlan) -> Lines:
     if plan.epilog:
         yield "Epilog", plan.epilog
     if plan.form == "process":
-        # Only loopback: neither slurmctld nor a node is offered to the network.
+        # Where the host's name resolves to loopback, as on Debian, neither slurmctld nor a node is on the network.
         yield "CommunicationParameters", "NoCtldInAddrAny,NoInAddrAny"
         yield "SlurmdSpoolDir", plan.directory / "slurmd" / "%n"
         yield "SlurmdPidFile", plan.directory / "slurmd" / "%n.pid"
@@ -182,7 +182,7 @@ def _head(plan: ClusterPlan) -> Lines:
 
 
 def _nodes(plan: ClusterPlan) -> str:
-    lines = [_node_line(group, plan.form) for group in plan.groups]
+    lines = [_node_line(group, plan) for group in plan.groups]
     lines.append(
         f"PartitionName={PARTITION} Nodes=ALL Default=YES State=UP OverSubscribe=EXCLUSIVE"
         f" DefaultTime={plan.default_time_limit_min} MaxTime={plan.max_time_limit_min}"
@@ -190,13 +190,13 @@ def _nodes(plan: ClusterPlan) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _node_line(group: NodeGroup, form: Form) -> str:
+def _node_line(group: NodeGroup, plan: ClusterPlan) -> str:
     words = [f"NodeName={group.nodes} State=CLOUD CPUs={group.cpus} RealMemory={group.memory_mb}"]
     words.append(f"Feature={group.name} Weight={group.weight}")
     if group.gpus:
         words.append(f"Gres=gpu:{group.gpus}")
-    if form == "process":
-        words.append(f"NodeAddr=127.0.0.1 Port={_ports(group)}")
+    if plan.form == "process":
+        words.append(f"NodeAddr={plan.head_address} Port={_ports(group)}")
     return " ".join(words)
 
 

@@ -1,7 +1,8 @@
 """Database: one SQL database, its transactions and its schema; SQLite on one machine, PostgreSQL for a site.
 
 Invariant: every write happens inside ``begin`` or ``transact``, a serialisable transaction that is on disk when it
-returns. On SQLite it holds the write lock from its first statement, so nothing that it read can change beneath it.
+returns. The writers of one process queue for it, so that none of them loses to another; on SQLite it holds the write
+lock from its first statement, so nothing that it read can change beneath it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import stamina
-from sqlalchemy import Connection, Engine, Table, create_engine, event, literal, make_url, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, literal, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from gateway.errors import Conflict, SetupError
+from gateway.errors import Conflict, DatabaseUnavailable, SetupError
 
 BUSY_S = 30
 """How long a writer waits for another, in seconds, before it gives up."""
@@ -35,36 +36,36 @@ class Database:
     """A database by its SQLAlchemy URL; safe to share between threads, and between processes by the same URL."""
 
     def __init__(self, url: str) -> None:
-        self._url = make_url(url)
+        self._url = _parsed(url)
         self._sqlite = self._url.get_backend_name() == "sqlite"
         self._writer = threading.Lock()
-        self.engine = self._open_sqlite() if self._sqlite else _open_server(url)
+        self.engine = self._open_sqlite() if self._sqlite else _open_server(self._url)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """Give a connection inside a write transaction; commit at the end, roll back on any exception.
 
-        On PostgreSQL the commit may fail because a concurrent transaction won; ``transact`` repeats those. Must not
-        be nested. Raises ``Conflict`` when other writers of this process hold the lock for ``BUSY_S``.
+        On PostgreSQL the commit may fail because a transaction of another process won; ``transact`` repeats those.
+        Must not be nested. Raises ``Conflict`` when other writers of this process hold the lock for ``BUSY_S``, and
+        ``DatabaseUnavailable``.
         """
-        if not self._sqlite:
-            with self.engine.begin() as connection:
-                yield connection
-            return
-        # SQLite lets waiting writers poll; within one process they queue here instead.
+        # SQLite lets waiting writers poll and PostgreSQL fails one of two; within one process they queue here instead.
         if not self._writer.acquire(timeout=BUSY_S):
             raise Conflict("The database is busy with another write.", hint="try again in a moment")
         try:
-            with self.engine.execution_options(burst_write=True).begin() as connection:
+            with _saying_when_away(), self.engine.execution_options(burst_write=True).begin() as connection:
                 yield connection
         finally:
             self._writer.release()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Give a connection that sees one consistent snapshot; what it writes is rolled back."""
+        """Give a connection that sees one consistent snapshot; what it writes is rolled back.
+
+        Raises ``DatabaseUnavailable``.
+        """
         options = {} if self._sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        with self.engine.execution_options(**options).connect() as connection:
+        with _saying_when_away(), self.engine.execution_options(**options).connect() as connection:
             yield connection
 
     def transact(self, work: Callable[[Connection], T]) -> T:
@@ -92,6 +93,18 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def require(self) -> None:
+        """Try a connection. Raises SetupError that says where the database was looked for and what it answered."""
+        try:
+            with self.engine.connect():
+                pass
+        except DBAPIError as error:
+            place = self._url.render_as_string(hide_password=True)
+            raise SetupError(
+                f"The database {place} cannot be used: {_first_line(error)}",
+                hint="start it, or correct the setting database (docs/sysadmin.md, PostgreSQL)",
+            ) from error
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -129,13 +142,45 @@ def lost_a_race(error: Exception) -> bool:
     )
 
 
-def _open_server(url: str) -> Engine:
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SetupError(
+            "The setting database is no URL of a database.", hint="such as postgresql+psycopg://USER@HOST/NAME"
+        ) from error
+    # psycopg is the driver that this project installs; SQLAlchemy's own default is its predecessor.
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def _open_server(url: URL) -> Engine:
     try:
         return create_engine(url, isolation_level="SERIALIZABLE", pool_size=16, max_overflow=64, pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise SetupError(
-            f"The database's driver, {error.name}, is not installed.", hint="pip install psycopg"
+            f"The database's driver, {error.name}, is not installed.", hint="pip install 'burst-gateway[postgres]'"
         ) from error
+    except NoSuchModuleError as error:
+        raise SetupError(
+            f"Databases of the kind {url.drivername} are not supported.", hint="use PostgreSQL, or leave it out"
+        ) from error
+
+
+@contextmanager
+def _saying_when_away() -> Iterator[None]:
+    """Tell a server that is away, or goes away, from every other error."""
+    try:
+        yield
+    except OperationalError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        # PostgreSQL appendix A: 08 connection exception, 57P01 to 57P03 shut down or starting; no state: no answer.
+        if isinstance(error.orig, sqlite3.Error) or not (state is None or state.startswith(("08", "57P"))):
+            raise
+        raise DatabaseUnavailable(f"The database does not answer: {_first_line(error)}") from error
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).splitlines()[0].strip()
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

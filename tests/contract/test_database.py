@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta, timezone
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, select, update
 from sqlalchemy.exc import DBAPIError, StatementError
 
-from gateway.errors import SetupError
+from gateway.errors import DatabaseUnavailable, SetupError
 from gateway.storage import migrations
 from gateway.storage.database import Database
 from gateway.storage.tables import accounts, balances, ledger_entries, metadata, uploads
@@ -203,3 +204,32 @@ def test_a_wheel_would_hold_the_migrations():
     folder = Path(migrations.__file__).parent
     assert (folder / "env.py").is_file()
     assert list((folder / "versions").glob("0001_*.py"))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("my database", "no URL"),
+        ("oracle2://host/name", "kind oracle2 are not supported"),
+        ("mysql://host/name", "driver, MySQLdb, is not installed"),
+    ],
+)
+def test_a_url_that_names_no_database_is_refused(url, said):
+    """Text that is no URL, a kind that is unknown, a driver that is not there: one sentence each."""
+    with pytest.raises(SetupError, match=said):
+        Database(url)
+
+
+def test_a_server_that_is_away_is_told_from_other_errors(tmp_path):
+    """To a caller it is a reason to try again; to who starts a gateway it is where the server was looked for."""
+    if not find_spec("psycopg"):
+        pytest.skip("psycopg is not installed")
+    database = Database(f"postgresql://ada:secret@/gateway?host={tmp_path}")
+
+    with pytest.raises(DatabaseUnavailable, match="does not answer"), database.begin():
+        pass
+    with pytest.raises(DatabaseUnavailable), database.read():
+        pass
+    with pytest.raises(SetupError, match=r"ada:\*\*\*@/gateway.*No such file") as refused:
+        database.require()
+    assert "secret" not in str(refused.value)
