@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from gateway.accounting.tariff import Tariff
 from gateway.api.app import AGENT_PATH
@@ -21,6 +22,7 @@ from gateway.identity.credentials import Credentials
 from gateway.identity.join import token_hash
 from gateway.identity.key_ring import KeyRing
 from gateway.placement.offers import Offer
+from gateway.provisioning import seed
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.listing import Lister
 from gateway.provisioning.provision import Join, Provisioner
@@ -168,12 +170,19 @@ def _gateway(
         nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
         fleet=FleetService(ports.reads, offers),
         agent=agent_text(),
+        seed=partial(_seed, settings),
         probes={
             "database": lambda: _read_something(ports),
             "slurm": ports.engine.version,
             "store": lambda: ports.store.head("probe"),
         },
     )
+
+
+def _seed(settings: Settings, address: str, name: str) -> bytes | None:
+    clouds = (cloud for cloud in settings.clouds if cloud.kind == "vms")
+    found = (seed.read(settings.vms_dir / cloud.name, address, name) for cloud in clouds)
+    return next((content for content in found if content is not None), None)
 
 
 def _offers(settings: Settings, machine: Machine) -> tuple[Offer, ...]:
