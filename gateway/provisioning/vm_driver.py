@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from gateway.errors import SetupError
 from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.local_driver import LocalNodeDriver
 from gateway.provisioning.node import Size
@@ -40,20 +43,24 @@ def open_vms(
 
     The first time this builds ``image``, which takes minutes. Raises SetupError if this computer cannot do it.
     """
+    offered = [_offered(name, size, most[size.name]) for size in sizes]
     VmHost(folder, image).prepare(progress)
-    offered = [
-        SizeSettings(
-            name=size.name,
-            cores=size.cores,
-            memory_mb=size.memory_mb,
-            gpus=size.gpus,
-            credits_per_hour=size.price_ucr_per_hour / CREDIT,
-            max_nodes=most[size.name],
-        )
-        for size in sizes
-    ]
 
     def driver() -> QemuDriver:
         return QemuDriver(folder, image=image, sizes=offered)
 
     return LibcloudProvider(name, driver, sizes=tuple(sizes), dialect=DIALECTS["local"])
+
+
+def _offered(cloud: str, size: Size, most: int) -> SizeSettings:
+    try:
+        return SizeSettings(
+            name=size.name,
+            cores=size.cores,
+            memory_mb=size.memory_mb,
+            gpus=size.gpus,
+            credits_per_hour=size.price_ucr_per_hour / CREDIT,
+            max_nodes=most,
+        )
+    except ValidationError as error:
+        raise SetupError(f"{cloud}: size {size.name}: {error.errors()[0]['msg']}", hint="rename it") from None
