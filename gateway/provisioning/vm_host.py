@@ -32,7 +32,11 @@ from gateway.provisioning.smbios import system_information
 _PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mke2fs": "e2fsprogs"}
 _TRANSLATED = ("-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max")
 _VIRTUALISED = ("-accel", "kvm", "-cpu", "host")
-_KERNEL = "root=LABEL=root rw console=ttyS0 quiet mitigations=off systemd.show_status=0"
+_KERNEL = (
+    "root=LABEL=root rw console=ttyS0 quiet mitigations=off systemd.show_status=0 "
+    # On a busy computer a translated processor may stand still for seconds; that is no fault of the machine.
+    "no_timer_check nosoftlockup rcupdate.rcu_cpu_stall_suppress=1"
+)
 _LEAST_CORES = 2
 """One core would boot half as fast where every instruction is translated."""
 

@@ -15,9 +15,9 @@ from gateway_site import Site, eventually
 from gateway.bootstrap.lifecycle import _toml
 from gateway.provisioning.instance import Instances
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-BOOT_S = 600
+BOOT_S = 1000
 SIZE = {"name": "vm", "cores": 2, "memory_mb": 768, "credits_per_hour": 1.0, "max_nodes": 1}
 CLOUD = {"name": "qemu", "kind": "vms", "poll_s": 0.5, "sizes": [SIZE], "options": {"packages": []}}
 
