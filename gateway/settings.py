@@ -326,6 +326,11 @@ class Settings(BaseSettings):
         return self.directory / "cloud"
 
     @property
+    def vms_dir(self) -> Path:
+        """Virtual machines, a folder for each cloud of that kind."""
+        return self.directory / "vms"
+
+    @property
     def spool_dir(self) -> Path:
         """Requests of slurmctld's programs that the gateway has yet to take."""
         return self.directory / "spool"

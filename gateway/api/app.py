@@ -14,7 +14,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from gateway.api import accounts, jobs, nodes, problems, publications, slurm, sts
 from gateway.api.body_limit import BodyLimit
 from gateway.api.signed import TheGateway
+from gateway.errors import NotFound
 from gateway.identity import issuer
+from gateway.provisioning.seed import SEED_PATH
 from gateway.service.gateway import Gateway
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -60,6 +62,15 @@ def jwks(gateway: TheGateway) -> dict[str, Any]:
 def node_agent(gateway: TheGateway) -> str:
     """The node agent's text; a node checks it against the digest in its user-data."""
     return gateway.agent
+
+
+@public.get(SEED_PATH + "{address}/{name}", response_class=PlainTextResponse, include_in_schema=False)
+def seed(gateway: TheGateway, address: str, name: str) -> Response:
+    """What a virtual machine's cloud-init asks for; its address is a secret that only the machine was told."""
+    content = gateway.seed(address, name)
+    if content is None:
+        raise NotFound("There is no seed here.")
+    return PlainTextResponse(content)
 
 
 def create_app(gateway: Gateway) -> FastAPI:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from gateway.accounting.catalogue import Catalogue, MeterKind, SimulationUnit
@@ -27,6 +28,7 @@ from gateway.identity.credentials import Credentials
 from gateway.identity.join import token_hash
 from gateway.identity.key_ring import KeyRing
 from gateway.placement.offers import Offer
+from gateway.provisioning import seed
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.listing import Lister
 from gateway.provisioning.provision import Join, Provisioner
@@ -211,6 +213,7 @@ def _gateway(
         browsers=BrowserService(people),
         waiting=WaitingService(ports),
         agent=agent_text(),
+        seed=partial(_seed, settings),
         probes={
             "database": lambda: _read_something(ports),
             "slurm": ports.engine.version,
@@ -224,6 +227,12 @@ def _witness(settings: Settings) -> Path:
     path = settings.run_dir / "shared-files"
     kept(path, lambda: secrets.token_bytes(32))
     return path
+
+
+def _seed(settings: Settings, address: str, name: str) -> bytes | None:
+    clouds = (cloud for cloud in settings.clouds if cloud.kind == "vms")
+    found = (seed.read(settings.vms_dir / cloud.name, address, name) for cloud in clouds)
+    return next((content for content in found if content is not None), None)
 
 
 def _offers(settings: Settings, machine: Machine) -> tuple[Offer, ...]:

@@ -23,6 +23,8 @@ from gateway.errors import CloudTransient, SetupError
 from gateway.provisioning.hosts import open_hosts
 from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.node import NodeProvider, Size
+from gateway.provisioning.node_image import NodeImage
+from gateway.provisioning.vm_driver import open_vms
 from gateway.settings import CREDIT, CloudSettings, HostSettings, Settings
 from gateway.ssh.authority import Authority
 
@@ -170,7 +172,15 @@ def _hosts(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
     return open_hosts(cloud.name, hosts, sizes_of(cloud), authority=authority, folder=folder)
 
 
-KINDS: dict[str, Opener] = {"ec2": _ec2, "openstack": _openstack, "hosts": _hosts}
+def _vms(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
+    """Virtual machines on this computer (docs/virtual-machines.md). ``options``: ``packages``, in their image."""
+    packages = tuple(map(str, _options(cloud, "packages").get("packages", settings.image_packages)))
+    image = NodeImage(settings.cache_dir, settings.image_suite, packages, kernel=True)
+    most = {size.name: size.max_nodes for size in cloud.sizes}
+    return open_vms(cloud.name, sizes_of(cloud), most=most, image=image, folder=settings.vms_dir / cloud.name)
+
+
+KINDS: dict[str, Opener] = {"ec2": _ec2, "openstack": _openstack, "hosts": _hosts, "vms": _vms}
 """Kind of cloud → what opens one. A further kind is one entry here."""
 
 

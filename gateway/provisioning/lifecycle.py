@@ -87,11 +87,14 @@ BEFORE_JOIN = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS, NodeState.PEN
 
 DEADLINE_S: dict[NodeState, int] = {
     NodeState.PENDING: 300,
-    NodeState.BOOTING: 300,
+    NodeState.BOOTING: 1200,
     NodeState.BOOTSTRAPPED: 180,
     NodeState.TERMINATING: 600,
 }
-"""Seconds after which a state that should have been left is acted upon."""
+"""Seconds after which a state that should have been left is acted upon.
+
+BOOTING: Slurm's own ResumeTimeout is the shorter limit by default; a translated machine or one of metal may need more.
+"""
 
 
 def may_move(old: NodeState, new: NodeState) -> bool:

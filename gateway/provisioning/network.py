@@ -96,6 +96,17 @@ class NodeNetwork:
         if self.is_up:
             _ip("link", "delete", "dev", self.bridge)
 
+    def plug(self, tap: str) -> None:
+        """Make a virtual machine's end of a cable (tap), unless it is there, and put it into the bridge."""
+        if not Path("/sys/class/net", tap).exists():
+            _ip("tuntap", "add", "dev", tap, "mode", "tap")
+        _ip("link", "set", "dev", tap, "master", self.bridge, "up")
+
+    @property
+    def cables(self) -> tuple[str, ...]:
+        """The interfaces in the bridge."""
+        return tuple(path.name for path in Path("/sys/class/net", self.bridge, "brif").glob("*"))
+
     def unplug(self, interface: str) -> None:
         """Remove a node's end of its cable by name or alternative name; one that is gone is no error."""
         subprocess.run(["ip", "link", "delete", "dev", interface], capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""NodeImage: the root file system that every container node starts from, built once and kept in the cache.
+"""NodeImage: the root file system that every container node starts from, or disk and kernel of every virtual machine.
 
 Invariant: a folder under its final name is complete; its name changes with everything that goes into it, so an
 image is never edited and two gateways may share one cache.
@@ -109,18 +109,58 @@ _OPTIONS = (
 )
 
 
+KERNEL_PACKAGES = ("e2fsprogs", "initramfs-tools", "kmod", "linux-image-cloud-amd64", "lz4")
+"""What a machine with a kernel of its own needs besides."""
+
+_KERNEL_OPTIONS = (
+    # Before the kernel is installed, which makes its initrd: only what it takes to mount the root file system.
+    "--essential-hook=mkdir -p $1/etc/initramfs-tools/conf.d",
+    "--essential-hook=printf 'MODULES=list\\nCOMPRESS=lz4\\n' > $1/etc/initramfs-tools/conf.d/burst",
+    "--essential-hook=printf 'virtio_pci\\nvirtio_blk\\next4\\ncrc32c\\n' > $1/etc/initramfs-tools/modules",
+)
+_KERNEL_FILES = {
+    "etc/cloud/cloud.cfg.d/95_burst.cfg": _FILES["etc/cloud/cloud.cfg.d/95_burst.cfg"].replace(
+        "manage_etc_hosts: false", "manage_etc_hosts: true"
+    ),
+    "etc/fstab": "LABEL=root / ext4 defaults,noatime 0 1\n",
+}
+_KERNEL_MASKED = (
+    "getty@tty1.service",
+    "serial-getty@ttyS0.service",
+    "systemd-networkd-persistent-storage.service",
+    "systemd-random-seed.service",
+)
+_DISK_MB = 2048
+"""What a machine may write beside what is in its image."""
+
+
 @dataclass(frozen=True)
 class NodeImage:
-    """A Debian ``suite`` with ``packages`` on top of `BASE_PACKAGES`, kept below ``cache``."""
+    """A Debian ``suite`` with ``packages`` on top of `BASE_PACKAGES`, kept below ``cache``.
+
+    ``kernel``: with a kernel of its own and as a disk, for machines that really boot.
+    """
 
     cache: Path
     suite: str
     packages: tuple[str, ...] = ()
+    kernel: bool = False
 
     @property
     def path(self) -> Path:
         """The root file system; there only once it is complete."""
         return self.cache / f"image-{self.suite}-{self._digest()}" / "rootfs"
+
+    @property
+    def disk(self) -> Path:
+        """An ext4 file system of it, labelled "root"; only with ``kernel``. Never written to: put an overlay on it."""
+        return self.path.parent / "disk.raw"
+
+    @property
+    def boot(self) -> tuple[Path, Path]:
+        """Its kernel and initrd; only with ``kernel``."""
+        (kernel,), (initrd,) = (sorted((self.path / "boot").glob(name)) for name in ("vmlinuz-*", "initrd.img-*"))
+        return kernel, initrd
 
     @property
     def ready(self) -> bool:
@@ -148,18 +188,23 @@ class NodeImage:
         building = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=self.cache))
         root = building / "rootfs"
         progress(f"building the node image, Debian {self.suite}: once, about a minute and a half")
-        _run_mmdebstrap([*_OPTIONS, f"--include={','.join(self._include())}", self.suite, str(root)], progress)
+        options = (*_OPTIONS, *(_KERNEL_OPTIONS if self.kernel else ()))
+        _run_mmdebstrap([*options, f"--include={','.join(self._include())}", self.suite, str(root)], progress)
         _tune(root)
+        if self.kernel:
+            _tune_for_kernel(root)
+            progress("making the disk of virtual machines")
+            _make_disk(root, building / "disk.raw")
         building.chmod(0o755)
         os.sync()
         building.rename(final)
         progress(f"the node image is ready: {final}")
 
     def _include(self) -> tuple[str, ...]:
-        return tuple(sorted({*BASE_PACKAGES, *self.packages}))
+        return tuple(sorted({*BASE_PACKAGES, *self.packages, *(KERNEL_PACKAGES if self.kernel else ())}))
 
     def _digest(self) -> str:
-        recipe = (
+        recipe: tuple[object, ...] = (
             self._include(),
             _OPTIONS,
             sorted(_FILES.items()),
@@ -168,6 +213,8 @@ class NodeImage:
             _ENABLED,
             _DISABLED,
         )
+        if self.kernel:
+            recipe += (_KERNEL_OPTIONS, sorted(_KERNEL_FILES.items()), _KERNEL_MASKED, _DISK_MB)
         return hashlib.sha256(repr(recipe).encode()).hexdigest()[:10]
 
 
@@ -273,6 +320,27 @@ def _tune(root: Path) -> None:
     _in(root, "systemctl", "--quiet", "enable", *_ENABLED)
     _in(root, "systemctl", "--quiet", "disable", *_DISABLED)
     _in(root, "passwd", "--quiet", "--lock", "root")
+
+
+def _tune_for_kernel(root: Path) -> None:
+    for name, text in _KERNEL_FILES.items():
+        put(root / name, text)
+    for unit in _KERNEL_MASKED:
+        (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    # The address of a machine is in its kernel's command line (systemd-network-generator.service(8)).
+    _in(root, "systemctl", "--quiet", "enable", "systemd-network-generator")
+
+
+def _make_disk(root: Path, disk: Path) -> None:
+    """As one file system without partitions: the kernel is given to qemu directly."""
+    size = subprocess.run(["du", "-sm", str(root)], capture_output=True, text=True, check=True).stdout.split()[0]
+    with disk.open("wb") as file:
+        file.truncate((int(size) + _DISK_MB) << 20)
+    extended = "lazy_itable_init=1,lazy_journal_init=1"
+    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "0", "-E", extended, "-d", str(root), str(disk)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SetupError(f"the disk of virtual machines could not be made: {done.stderr.strip()}")
 
 
 def _in(root: Path, *command: str) -> None:

@@ -51,9 +51,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def _munged(key: bytes) -> subprocess.Popen[bytes]:
     """A munged that answers."""
-    user = pwd.getpwnam("munge")
-    ids = (user.pw_uid, user.pw_gid)
     _require_own(MUNGE_KEY.parent)
+    user = _munge()
+    ids = (user.pw_uid, user.pw_gid)
     write_privately(MUNGE_KEY, key, 0o400, ids)
     MUNGE_RUN.mkdir(mode=0o755, exist_ok=True)
     shutil.chown(MUNGE_RUN, *ids)
@@ -74,6 +74,13 @@ def _require_own(folder: Path) -> None:
     """The host's own munge key must not be overwritten, whoever starts this by hand."""
     if not folder.is_mount():
         raise FileTrouble(f"{folder} is the host's own: run this by burst-node.service")
+
+
+def _munge() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam("munge")
+    except KeyError:
+        raise FileTrouble("there is no user munge: munge is not installed") from None
 
 
 def _program(name: str) -> str:

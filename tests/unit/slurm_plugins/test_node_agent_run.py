@@ -167,3 +167,13 @@ def test_without_slurmd_there_is_no_node(invited):
     until(lambda: slurmd_pid(invited))
     os.kill(slurmd_pid(invited), signal.SIGKILL)
     assert process.wait(10) == 0
+
+
+def test_a_guest_never_touches_the_hosts_own_munge(invited):
+    """Started by hand, outside its unit, where /etc/munge is the host's: it says so and writes no key."""
+    before = sorted(path.name for path in Path("/etc/munge").glob("*"))
+    command = invited.command("run", "--guest", "--join", str(invited.join_file))
+    done = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the host's own: run this by burst-node.service" in done.stderr
+    assert sorted(path.name for path in Path("/etc/munge").glob("*")) == before
