@@ -1,7 +1,7 @@
 """Fixtures that several contract suites share."""
 
 from http_door import admin, demo, door, stranger
-from slurm_clusters import cluster, engine, own_cluster, slurm_programs
+from slurm_clusters import cluster, engine, login_node, own_cluster, slurm_programs
 from sql_databases import database, new_database, postgresql_url, sqlite_url
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "demo",
     "door",
     "engine",
+    "login_node",
     "new_database",
     "own_cluster",
     "postgresql_url",
