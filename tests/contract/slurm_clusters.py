@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from gateway.engines.distribution import Distribution
 from gateway.engines.embedded import EmbeddedSlurm, Site
 from gateway.engines.engine import Engine
 from gateway.engines.login_node import LoginNode
+from gateway.engines.native import PyslurmEngine
+from gateway.errors import SetupError
 from gateway.settings import Settings, SizeSettings
 from gateway.ssh.authority import Authority, make_private_key
 
@@ -117,11 +120,21 @@ def login_node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
         login.close()
 
 
-@pytest.fixture(scope="session", params=["slurmrest", "commands"])
+@pytest.fixture(scope="session", params=["slurmrest", "commands", "pyslurm"])
 def engine(request: pytest.FixtureRequest, cluster: Cluster) -> Engine:
     """Every adapter of the port, on the same cluster."""
     adapters: dict[str, Callable[[], Engine]] = {
         "slurmrest": cluster.slurm.engine,
         "commands": lambda: SlurmCommandsEngine(request.getfixturevalue("login_node")),
+        "pyslurm": lambda: _pyslurm(cluster),
     }
     return adapters[request.param]()
+
+
+def _pyslurm(cluster: Cluster) -> PyslurmEngine:
+    engine = PyslurmEngine(cluster.slurm.environment(), os.environ.get("PYSLURM_PYTHON", sys.executable))
+    try:
+        engine.start()
+    except SetupError as error:
+        pytest.skip(error.detail)
+    return engine
