@@ -100,12 +100,7 @@ def _answer(pyslurm: Any, request: Json) -> Json:
 
 def _submit(pyslurm: Any, submission: Json) -> int:
     """pyslurm takes arguments only of a script that is a file; it reads the file at once."""
-    who = {}
-    if submission["user"]:
-        known = (
-            pwd.getpwuid(int(submission["user"])) if submission["user"].isdigit() else pwd.getpwnam(submission["user"])
-        )
-        who = {"user_id": known.pw_uid, "group_id": grp.getgrgid(known.pw_gid).gr_gid}
+    who = _identity(submission["user"]) if submission["user"] else {}
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
         script.write(submission["script"])
         script.flush()
