@@ -59,14 +59,9 @@ def _install(settings: Settings, slurm: EmbeddedSlurm) -> None:
 def _one(settings: Settings, slurm: EmbeddedSlurm, number: int) -> float:
     out = settings.directory / f"{number}.out"
     node = f"{settings.sizes[0].name}-{number}"
-    fields = {
-        "name": "bare",
-        "required_nodes": [node],
-        "time_limit": {"set": True, "number": 2},
-        "standard_output": str(out),
-    }
+    options = {"job-name": "bare", "nodelist": node, "time": "2", "output": str(out)}
     script = "#!/bin/sh\ndate +%s.%N\n"
-    job = Submission(uuid.uuid4().hex, script, fields, {"PATH": "/usr/bin:/bin"}, str(settings.directory))
+    job = Submission(uuid.uuid4().hex, script, options, {"PATH": "/usr/bin:/bin"}, str(settings.directory))
     engine = slurm.engine()
     sent = time.time()
     engine.submit(job)

@@ -58,14 +58,9 @@ def direct(site: Site) -> Submission:
     """What the gateway makes of ``SCRIPT``."""
     token = uuid.uuid4().hex
     home = f"{site.machine.job_directory}/{token}"
-    fields = {
-        "name": "bench",
-        "hold": True,
-        "time_limit": {"set": True, "number": 1},
-        "constraints": site.settings.sizes[0].name,
-    }
+    options = {"job-name": "bench", "hold": "", "time": "1", "constraint": site.settings.sizes[0].name}
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": f"{home}/home"}
-    return Submission(token, SCRIPT, fields, environment, f"{home}/work", site.machine.job_user)
+    return Submission(token, SCRIPT, options, environment, f"{home}/work", user=site.machine.job_user)
 
 
 ROADS: dict[str, Road] = {"slurmrestd": to_slurmrestd, "gateway": through_gateway}

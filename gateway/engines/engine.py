@@ -14,14 +14,16 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Submission:
-    """A batch job for Slurm. ``fields`` are slurmrestd's job description fields, v0.0.42 names."""
+    """A batch job for Slurm. ``options`` are sbatch's long ones with their values, "" for one that takes none."""
 
     token: str
-    """Ours; stored as the job's admin_comment so that it is found again after a lost reply."""
+    """Ours, 32 hex digits; stored with the job in Slurm so that it is found again after a lost reply."""
     script: str
-    fields: Mapping[str, object]
+    options: Mapping[str, str]
     environment: Mapping[str, str]
     working_directory: str
+    arguments: tuple[str, ...] = ()
+    """The script's own."""
     user: str | None = None
     """Unix user (name or uid) that the job runs as; None: the engine's default."""
 

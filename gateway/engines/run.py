@@ -12,7 +12,6 @@ from datetime import datetime
 from gateway.engines.engine import Engine, SchedulerJob, Submission
 from gateway.engines.slurm_conf import PARTITION
 from gateway.jobs.job import NO_TASK, Attempt, Job
-from gateway.slurm.options import rest_fields
 
 _WORST_FIRST = (
     "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "DEADLINE", "FAILED", "PREEMPTED", "CANCELLED", "COMPLETED",
@@ -64,21 +63,19 @@ class Place:
 def submission_of(job: Job, place: Place, environment: Mapping[str, str]) -> Submission:
     """What the engine is given: the script as it was, the job's options, the offer as a constraint."""
     home = f"{place.directory}/{job.id}"
-    fields = dict(rest_fields(job.request.options))
-    fields["name"] = job.request.name
+    options = {**job.request.options, "job-name": job.request.name}
     # An unchanged script names the partition of the site that it was written for.
-    if not place.knows(job.request.options.get("partition", PARTITION)):
-        fields.pop("partition", None)
-    asked = fields.get("constraints")
-    fields["constraints"] = f"({asked})&{job.offer}" if asked else job.offer
-    if job.request.arguments:
-        fields["argv"] = ["script", *job.request.arguments]
+    if not place.knows(options.get("partition", PARTITION)):
+        del options["partition"]
+    asked = options.get("constraint")
+    options["constraint"] = f"({asked})&{job.offer}" if asked else job.offer
     return Submission(
         token=job.id,
         script=job.request.script,
-        fields=fields,
+        options=options,
         environment=_environment(job, environment),
         working_directory=job.request.submit_directory if job.request.in_place else f"{home}/work",
+        arguments=tuple(job.request.arguments),
         user=place.user,
     )
 

@@ -7,7 +7,6 @@ in a loop.
 from __future__ import annotations
 
 import pwd
-import signal as signals
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -16,7 +15,9 @@ from gateway.engines.engine import SchedulerJob, SchedulerNode, Submission
 from gateway.engines.relay import Relayed
 from gateway.engines.rest_client import ALREADY_DONE, RestClient
 from gateway.engines.rest_records import job_of, node_of, state_key
+from gateway.engines.signals import signal_number
 from gateway.errors import NotFound, SchedulerError, SchedulerRefused
+from gateway.slurm.options import rest_fields
 
 Requeue = Callable[[int], None]
 
@@ -53,7 +54,8 @@ class SlurmRestEngine:
         After SchedulerUnavailable the job may exist all the same: ``find`` its token before submitting again.
         """
         job = {
-            **submission.fields,
+            **rest_fields(submission.options),
+            **({"argv": ["script", *submission.arguments]} if submission.arguments else {}),
             "admin_comment": submission.token,
             "current_working_directory": submission.working_directory,
             # slurmrestd refuses a job without any environment.
@@ -94,7 +96,7 @@ class SlurmRestEngine:
 
     def signal(self, job_id: int, signal: str, task: int | None = None) -> None:
         """Send a signal to a job's steps, as scancel(1) does without ``--batch``. Raises NotFound, SchedulerRefused."""
-        self._client.kill(_target(job_id, task), {"signal": _signal_number(signal)})
+        self._client.kill(_target(job_id, task), {"signal": signal_number(signal)})
 
     def requeue(self, job_id: int) -> None:
         """Put a running job back into the queue. Raises NotFound, SchedulerRefused."""
@@ -134,16 +136,6 @@ class SlurmRestEngine:
 
 def _target(job_id: int, task: int | None) -> str:
     return str(job_id) if task is None else f"{job_id}_{task}"
-
-
-def _signal_number(name: str) -> str:
-    """Slurm treats a name that it does not know as some signal all the same, so only numbers are sent."""
-    if name.isdigit():
-        return name
-    known = getattr(signals, f"SIG{name.upper().removeprefix('SIG')}", None)
-    if not isinstance(known, signals.Signals):
-        raise SchedulerRefused(f"Unknown signal {name}")
-    return str(known.value)
 
 
 def _identity(user: str) -> dict[str, str]:

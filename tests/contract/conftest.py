@@ -2,7 +2,7 @@
 
 from ceph_cluster import ceph
 from http_door import admin, demo, door, stranger
-from slurm_clusters import cluster, engine, own_cluster, slurm_programs
+from slurm_clusters import cluster, engine, login_node, own_cluster, slurm_programs
 from sql_databases import database, new_database, postgresql_url, sqlite_url
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "demo",
     "door",
     "engine",
+    "login_node",
     "new_database",
     "own_cluster",
     "postgresql_url",

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 from process_site import ProcessSite
+from real_sshd import sshd_in
 
 from gateway.daemons import Daemon
 from gateway.engines import distribution
+from gateway.engines.commands import SlurmCommandsEngine
 from gateway.engines.distribution import Distribution
 from gateway.engines.embedded import EmbeddedSlurm, Site
 from gateway.engines.engine import Engine
+from gateway.engines.login_node import LoginNode
+from gateway.engines.native import PyslurmEngine
+from gateway.errors import SetupError
 from gateway.settings import Settings, SizeSettings
+from gateway.ssh.authority import Authority, make_private_key
 
 SIZES = (
     SizeSettings(name="small", cores=2, memory_mb=1024, credits_per_hour=1.2, max_nodes=6),
@@ -99,8 +108,33 @@ def own_cluster(slurm_programs: Distribution, tmp_path: Path) -> Iterator[Cluste
         yield running
 
 
-@pytest.fixture(scope="session", params=["slurmrest"])
+@pytest.fixture(scope="session")
+def login_node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginNode]:
+    """A real sshd that trusts an authority of the gateway's, on a host that has Slurm's commands."""
+    authority = Authority(make_private_key())
+    with sshd_in(tmp_path_factory.mktemp("sshd"), trusted=authority.public_line) as sshd:
+        identity = partial(authority.identity, sshd.door.user, "contract")
+        environment = cluster.slurm.environment()
+        login = LoginNode(sshd.door, lambda: identity(datetime.now(UTC)), environment)
+        yield login
+        login.close()
+
+
+@pytest.fixture(scope="session", params=["slurmrest", "commands", "pyslurm"])
 def engine(request: pytest.FixtureRequest, cluster: Cluster) -> Engine:
     """Every adapter of the port, on the same cluster."""
-    adapters: dict[str, Callable[[], Engine]] = {"slurmrest": cluster.slurm.engine}
+    adapters: dict[str, Callable[[], Engine]] = {
+        "slurmrest": cluster.slurm.engine,
+        "commands": lambda: SlurmCommandsEngine(request.getfixturevalue("login_node")),
+        "pyslurm": lambda: _pyslurm(cluster),
+    }
     return adapters[request.param]()
+
+
+def _pyslurm(cluster: Cluster) -> PyslurmEngine:
+    engine = PyslurmEngine(cluster.slurm.environment(), os.environ.get("PYSLURM_PYTHON", sys.executable))
+    try:
+        engine.start()
+    except SetupError as error:
+        pytest.skip(error.detail)
+    return engine

@@ -22,18 +22,19 @@ class Submitter:
         self.engine = engine
         self.cluster = cluster
 
-    def submission(self, script: str, user: str | None = None, **fields: object) -> Submission:
+    # Options as sbatch's long ones, "_" for "-".
+    def submission(self, script: str, user: str | None = None, **options: object) -> Submission:
         return Submission(
             token=uuid.uuid4().hex,
             script=f"#!/bin/bash\n{script}\n",
-            fields={"name": "contract", **fields},
+            options={"job-name": "contract", **{name.replace("_", "-"): str(text) for name, text in options.items()}},
             environment={"PATH": self.cluster.slurm.environment()["PATH"], "GREETING": "hello there"},
             working_directory=str(self.cluster.work),
             user=user,
         )
 
-    def submit(self, script: str, user: str | None = None, **fields: object) -> int:
-        return self.engine.submit(self.submission(script, user, **fields))
+    def submit(self, script: str, user: str | None = None, **options: object) -> int:
+        return self.engine.submit(self.submission(script, user, **options))
 
     def ended(self, job: int) -> tuple[SchedulerJob, ...]:
         return self.until(job, lambda task: task.finished)

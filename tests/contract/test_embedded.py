@@ -86,7 +86,7 @@ def test_a_running_job_survives_its_controller(own_cluster, own_jobs):
     job = own_jobs.submit("echo begun; until [ -e go ]; do sleep 0.1; done; echo done")
     (task,) = own_jobs.until(job, ran)
     eventually(lambda: "begun" in own_jobs.text(task) or None)
-    own_jobs.submit("true", name="later-than-the-run", hold=True)
+    own_jobs.submit("true", job_name="later-than-the-run", hold="")
     saved = own_cluster.settings.slurm_dir / "state" / "job_state"
     eventually(lambda: saved.exists() and b"later-than-the-run" in saved.read_bytes())
     os.kill(own_cluster.daemon("slurmctld").pid(), signal.SIGKILL)

@@ -6,12 +6,17 @@ import os
 import pwd
 import re
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from real_sshd import sshd_in
 from submitter import Submitter, eventually, ran
 
+from gateway.engines.commands import SlurmCommandsEngine
+from gateway.engines.login_node import LoginNode
 from gateway.errors import NotFound, SchedulerRefused, SchedulerUnavailable
+from gateway.ssh.authority import Authority, Identity, make_private_key
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def test_states_is_enough_for_polling(jobs):
 
 def test_a_waiting_job_has_no_times(jobs):
     """A held job has neither started nor ended, whatever Slurm plans for it."""
-    job = jobs.submit("true", hold=True)
+    job = jobs.submit("true", hold="")
     (task,) = jobs.engine.job(job)
     assert (task.state, task.nodes, task.started_at, task.ended_at) == ("PENDING", (), None, None)
     assert task.reason == "JobHeldUser"
@@ -92,7 +97,7 @@ def test_a_job_of_two_nodes_starts_when_both_are_up(jobs):
 
 def test_gpus_are_counted(jobs):
     """A size's GPUs are given out by Slurm, though no device is behind them."""
-    job = jobs.submit("echo $SLURM_JOB_GPUS on $SLURMD_NODENAME", tres_per_node="gres/gpu:2")
+    job = jobs.submit("echo $SLURM_JOB_GPUS on $SLURMD_NODENAME", gres="gpu:2")
     (task,) = jobs.ended(job)
     assert jobs.text(task) == "0,1 on gpu-1\n"
 
@@ -145,19 +150,19 @@ def test_requeue(jobs):
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("options", "words"),
     [
         ({"partition": "nowhere"}, "Invalid partition name specified"),
-        ({"tres_per_node": "gres/gpu:9"}, "Requested node configuration is not available"),
-        ({"memory_per_node": {"set": True, "number": 10**7}}, "Requested node configuration is not available"),
-        ({"constraints": "huge"}, "Invalid feature specification"),
-        ({"array": "5-"}, "Invalid job array specification"),
+        ({"gres": "gpu:9"}, "Requested node configuration is not available"),
+        ({"mem": "10000000M"}, "Requested node configuration is not available"),
+        ({"constraint": "huge"}, "Invalid feature specification"),
+        ({"dependency": "afterok:9999999"}, "Job dependency problem"),
     ],
 )
-def test_a_refusal_is_in_slurms_own_words(jobs, fields, words):
+def test_a_refusal_is_in_slurms_own_words(jobs, options, words):
     """What Slurm does not take is refused with its text and number."""
     with pytest.raises(SchedulerRefused, match=words) as refusal:
-        jobs.submit("true", **fields)
+        jobs.submit("true", **options)
     assert refusal.value.errno
 
 
@@ -226,3 +231,21 @@ def test_a_controller_that_is_away_is_said_to_be_away(own_cluster):
     with pytest.raises(SchedulerUnavailable, match="cannot be reached"):
         engine.nodes()
     engine.close()
+
+
+def test_a_login_node_that_is_away_is_said_to_be_away(cluster, tmp_path):
+    """With its sshd gone, or its door closed to us, every call is SchedulerUnavailable."""
+    authority = Authority(make_private_key())
+    with sshd_in(tmp_path, trusted=authority.public_line) as sshd:
+        login = LoginNode(
+            sshd.door, lambda: authority.identity(sshd.door.user, "t", datetime.now(UTC)), cluster.slurm.environment()
+        )
+        engine = SlurmCommandsEngine(login)
+        assert engine.version() == cluster.slurm.version
+        login.close()
+        stranger = replace(login, identity=lambda: Identity(make_private_key().decode()))
+        with pytest.raises(SchedulerUnavailable, match="refuses the login"):
+            SlurmCommandsEngine(stranger).version()
+    with pytest.raises(SchedulerUnavailable, match="does not answer") as refusal:
+        engine.states()
+    assert refusal.value.retryable

@@ -148,7 +148,7 @@ def test_the_offer_is_a_constraint_besides_the_users_own(asked, given_):
     """An alternative of the user's does not make another offer possible."""
     job = a_job(**({} if asked is None else {"constraint": asked}))
 
-    assert submission_of(job, Place("/j", "nobody"), {}).fields["constraints"] == given_
+    assert submission_of(job, Place("/j", "nobody"), {}).options["constraint"] == given_
 
 
 def test_what_is_the_jobs_own_wins_over_what_the_user_exported():
