@@ -109,12 +109,14 @@ class SlurmAccounting:
             "working_directory": job.request.submit_directory,
         }
 
-
     def _allocated(self, job: Job, run: Attempt | None) -> list[Record]:
         """Whole nodes: the partition shares none."""
         nodes = len(run.nodes) if run else 0
         cpus = nodes * self.cores.get(job.offer, 0)
-        return [{"type": "cpu", "name": "", "id": 1, "count": cpus}, {"type": "node", "name": "", "id": 4, "count": nodes}]
+        return [
+            {"type": "cpu", "name": "", "id": 1, "count": cpus},
+            {"type": "node", "name": "", "id": 4, "count": nodes},
+        ]
 
 
 def _fits(job: Job, wanted: Wanted) -> bool:

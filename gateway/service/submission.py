@@ -139,7 +139,9 @@ class SubmissionService:
         demand(authorise(caller.user, Action.SUBMIT))
         if request.in_place and not self.ports.shared_filesystem:
             message = "The nodes do not see the files of the machine that it is submitted from."
-            raise InvalidRequest(message, field="in_place", hint="submit without in_place; name inputs with #BURST lines")
+            raise InvalidRequest(
+                message, field="in_place", hint="submit without in_place; name inputs with #BURST lines"
+            )
         parsed = read(request, default_time_limit_s=self.limits.default_time_s, max_time_limit_s=self.limits.max_time_s)
         account = parsed.burst.account_to or caller.user.account
         demand(authorise(caller.user, Action.SPEND, account=account))

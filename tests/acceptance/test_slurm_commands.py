@@ -86,6 +86,7 @@ class Commands:
 
     def ended(self, job: str) -> str:
         """Wait until sacct has a job as ended; its state."""
+
         def look() -> str:
             state = self("sacct", "-X", "-n", "-P", "-j", job, "-o", "State").out.strip()
             return "" if state in {"", "PENDING", "RUNNING"} else state
@@ -118,7 +119,7 @@ def test_submitit_runs_unmodified(commands: Commands) -> None:
 
 
 def test_dask_jobqueue_runs_unmodified(commands: Commands) -> None:
-    """Given PATH alone, when dask-jobqueue starts a worker, then it computes, and closing the cluster cancels its job."""
+    """Given PATH alone, when dask-jobqueue starts a worker, then it computes, and closing cancels its job."""
     result, worker = run_tool(commands, DASK, "dask")
 
     assert result == "result 6"
@@ -189,7 +190,7 @@ def untold(text: str) -> list[str]:
 
 
 def test_sacct_keeps_what_ended(commands: Commands) -> None:
-    """Given a failed job and an array, when sacct is asked, then it has each task, its step, its exit code, its node."""
+    """Given a failed job and an array, when sacct is asked, then it has each task, its step and its exit code."""
     failed, array = commands.submit(wrap="exit 7"), commands.submit("--array=1-2", "-J", "two")
     assert commands.ended(failed) == "FAILED"
     commands.ended(f"{array}_1"), commands.ended(f"{array}_2")

@@ -6,7 +6,7 @@ Invariant: stdout has what Slurm's command prints there and nothing else.
 from __future__ import annotations
 
 
-class Failure(Exception):  # noqa: N818 - it is how a command ends
+class Failure(Exception):
     """Ends a command: ``text`` is all of what goes to stderr."""
 
     def __init__(self, text: str, code: int = 1) -> None:

@@ -1,6 +1,6 @@
 """JobFields: what squeue can print of a job, from slurmrestd's record of it.
 
-Invariant: the letters, headers and values of squeue 24.11; a letter that needs what slurmrestd does not tell is not here.
+Invariant: the letters, headers and values of squeue 24.11; a letter for what slurmrestd does not tell is not here.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import pwd
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,9 +82,13 @@ def run(words: Sequence[str]) -> int:
     """Print the table. Raises Failure."""
     line = read("sacct", OPTIONS, words, usage=" ")
     if line.operands:
-        raise Failure("sacct: error: Unknown arguments:" + "".join(f"\nsacct: error:  {word}" for word in line.operands))
+        raise Failure(
+            "sacct: error: Unknown arguments:" + "".join(f"\nsacct: error:  {word}" for word in line.operands)
+        )
     if line.has("help") or line.has("usage"):
-        sys.stdout.write("sacct [-abnpPX] [-j jobs] [-o fields] [-S time] [-E time] [-s states] [-u users] [--name names]\n")
+        sys.stdout.write(
+            "sacct [-abnpPX] [-j jobs] [-o fields] [-S time] [-E time] [-s states] [-u users] [--name names]\n"
+        )
         return 0
     if line.has("helpformat"):
         sys.stdout.write(_field_names())
@@ -233,7 +238,9 @@ def _field_names() -> str:
 
 def _columns(line: Line) -> list[tuple[str, int]]:
     """Names and widths of the fields that are asked for. Raises Failure."""
-    asked = line.listed("format") or (_BRIEF if line.has("brief") else os.environ.get("SACCT_FORMAT", _DEFAULT)).split(",")
+    asked = line.listed("format") or (_BRIEF if line.has("brief") else os.environ.get("SACCT_FORMAT", _DEFAULT)).split(
+        ","
+    )
     return [_column(word) for word in asked if word.strip()]
 
 
@@ -280,10 +287,8 @@ def _ask(line: Line) -> Mapping[str, Any]:
 def _users(line: Line) -> list[str]:
     """This system's own user is the one who logged in."""
     own = {str(os.getuid())}
-    try:
+    with suppress(KeyError):
         own.add(pwd.getpwuid(os.getuid()).pw_name)
-    except KeyError:
-        pass
     names = [*line.listed("user"), *line.listed("uid")]
     return [door.login().user if name in own else name for name in names]
 

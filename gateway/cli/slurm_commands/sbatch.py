@@ -126,5 +126,5 @@ def _sentence(error: BurstError) -> str:
         return f"sbatch: error: Batch job submission failed: {error.detail}"
     if isinstance(error, ScriptError | InputMissing):
         return f"sbatch: error: {error.detail}"
-    hint = "" if error.code in {"invalid_option"} else f"; {error.hint}" if error.hint else ""
+    hint = f"; {error.hint}" if error.hint and error.code != "invalid_option" else ""
     return f"sbatch: error: {error.detail.rstrip('.')}{hint}"

@@ -44,9 +44,11 @@ _REFUSED = (
 )  # fmt: skip
 _KEYWORDS = ("show", "hold", "uhold", "release", "requeue", "ping", "token", "version", "help", *_REFUSED)
 _NOT_TOLD = "slurmrestd v0.0.42 does not tell it"
-_ENTITIES = ("jobs", "nodes", "partitions", "hostnames", "hostlist", "hostlistsorted", "config", "steps", "reservations",
-             "daemons", "licenses", "topology", "bbstat", "burstbuffer", "dwstat", "assoc_mgr", "federation", "aliases",
-             "slurmd")  # fmt: skip
+_ENTITIES = (
+    "jobs", "nodes", "partitions", "hostnames", "hostlist", "hostlistsorted", "config", "steps", "reservations",
+    "daemons", "licenses", "topology", "bbstat", "burstbuffer", "dwstat", "assoc_mgr", "federation", "aliases",
+    "slurmd",
+)  # fmt: skip
 _HELP = """scontrol [-aoQ] show job|node|partition [ID], show hostnames|hostlist [LIST], hold|release|requeue JOB...,
          token [lifespan=SECONDS], ping, version
 """

@@ -147,5 +147,3 @@ def _get(kind: str) -> door.Answer:
     if answer.errno or kind not in answer.document:
         raise Failure(f"slurm_load_{kind}: {answer.words or door.AWAY}")
     return answer
-
-

@@ -10,6 +10,7 @@ import os
 import pwd
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from gateway.cli.slurm_commands import door, job_fields, table_format
@@ -181,10 +182,8 @@ def _owners(line: Line) -> list[str]:
         return []
     known = door.login().user
     own = {str(os.getuid())}
-    try:
+    with suppress(KeyError):
         own.add(pwd.getpwuid(os.getuid()).pw_name)
-    except KeyError:
-        pass
     return list(dict.fromkeys(known if name in own else name for name in names))
 
 
