@@ -59,8 +59,9 @@ class JobStore(Protocol):
     def recorded(
         self, user: str | None, numbers: Collection[int], since: datetime | None, until: datetime | None, most: int
     ) -> tuple[Job, ...]:
-        """The newest ``most`` that Slurm has had, oldest first: of ``numbers`` (none: all), not ended before ``since``,
-        submitted up to ``until``.
+        """The newest ``most`` that Slurm has had, oldest first.
+
+        Of ``numbers`` (none: all), not ended before ``since``, submitted up to ``until``.
         """
 
     def move(self, job: Job, stage: Stage, now: datetime, text: str, **facts: Any) -> Job:

@@ -1,7 +1,7 @@
 """Door: the gateway's Slurm API, looked at with a token that is kept beside the login.
 
-Invariant: a look costs one request and the standard library; only a new token, asked for once a login, loads what signs.
-An answer that did not come is a Failure in Slurm's words, never an empty list.
+Invariant: a look costs one request and the standard library; only a new token, once a login, loads what signs. An
+answer that did not come is a Failure in Slurm's words, never an empty list.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _new(known: Login) -> str:
 
     token = signed.token()
     temporary = f"{known.token_file}.{os.getpid()}"
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(f"{known.session}\n{token}")
     os.replace(temporary, known.token_file)  # noqa: PTH105
     return token

@@ -1,6 +1,6 @@
 """JobFields: what squeue can print of a job, from slurmrestd's record of it.
 
-Invariant: the letters, headers and values of squeue 24.11; a letter that needs what slurmrestd does not tell is not here.
+Invariant: the letters, headers and values of squeue 24.11; a letter for what slurmrestd does not tell is not here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from gateway.cli.slurm_commands.values import INFINITE, flags, megabytes, minute
 from gateway.slurm.states import JOB_STATES, compact, shown
 
 _TELLS_WHY = frozenset({"PENDING", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE", "FAILED"})
+_NO_TASK = 4294967294
+_FILES = ("standard_error", "standard_input", "standard_output")
 _PRIORITY_UNIT = 2**32
 
 
@@ -45,6 +47,23 @@ def array_job(job: Record) -> int:
     return number(job.get("array_job_id")) or int(job["job_id"])
 
 
+def task_of(job: Record, index: int) -> Record:
+    """One of the tasks that wait together, as a job of its own."""
+    own = {"set": True, "infinite": False, "number": index}
+    files = {name: str(job[name]).replace(f"_{_NO_TASK}", f"_{index}") for name in _FILES if job.get(name)}
+    return {**job, **files, "array_task_string": "", "array_task_id": own}
+
+
+def waiting(job: Record) -> list[int]:
+    """The indices of the tasks that wait together."""
+    found: list[int] = []
+    for part in str(job.get("array_task_string") or "").partition("%")[0].split(","):
+        ends, _, step = part.partition(":")
+        low, dash, high = ends.partition("-")
+        found += range(int(low), int(high if dash else low) + 1, int(step or 1)) if low else ()
+    return found
+
+
 def time_used(job: Record) -> int:
     """Seconds that it has run."""
     started, ended = number(job.get("start_time")) or 0, number(job.get("end_time")) or 0
@@ -67,14 +86,16 @@ def reason(job: Record) -> str:
 
 def nodes_or_reason(job: Record) -> str:
     """Where it runs, or why it does not."""
-    if "COMPLETING" not in states(job) and base_state(job) in _TELLS_WHY:
-        return f"({reason(job)})"
-    return str(job.get("nodes") or "")
+    return f"({reason(job)})" if _is_reason(job) else str(job.get("nodes") or "")
 
 
 def memory(job: Record) -> str:
     """What it asked for, per node or per processor."""
     return megabytes(number(job.get("memory_per_node")) or number(job.get("memory_per_cpu")) or 0)
+
+
+def _is_reason(job: Record) -> bool:
+    return "COMPLETING" not in states(job) and base_state(job) in _TELLS_WHY
 
 
 def _time_left(job: Record) -> str:
@@ -137,10 +158,10 @@ COLUMNS = {
     "J": Column("THREADS_PER_CORE", _any("threads_per_core")),
     "k": Column("COMMENT", _nullable("comment")),
     "K": Column("ARRAY_TASK_ID", _array_task),
-    "l": Column("TIME_LIMIT", lambda job: minutes(number(job.get("time_limit")))),
-    "L": Column("TIME_LEFT", _time_left),
+    "l": Column("TIME_LIMIT", lambda job: minutes(number(job.get("time_limit"))), cut=False),
+    "L": Column("TIME_LEFT", _time_left, cut=False),
     "m": Column("MIN_MEMORY", memory),
-    "M": Column("TIME", lambda job: seconds(time_used(job))),
+    "M": Column("TIME", lambda job: seconds(time_used(job)), cut=False),
     "n": Column("REQ_NODES", _text("required_nodes"), cut=False),
     "N": Column("NODELIST", _text("nodes"), cut=False),
     "o": Column("COMMAND", _nullable("command")),
@@ -150,7 +171,7 @@ COLUMNS = {
     "q": Column("QOS", _nullable("qos")),
     "Q": Column("PRIORITY", _count("priority")),
     "r": Column("REASON", reason),
-    "R": Column("NODELIST(REASON)", nodes_or_reason, cut=False),
+    "R": Column("NODELIST(REASON)", nodes_or_reason, cut=_is_reason),
     "S": Column("START_TIME", lambda job: moment(job.get("start_time"))),
     "t": Column("ST", lambda job: compact(shown(states(job)))),
     "T": Column("STATE", lambda job: shown(states(job))),

@@ -140,10 +140,20 @@ TOLD_APART: dict[str, Callable[[Record], object]] = {
     "f": lambda node: tuple(node["features"]),
     "G": lambda node: node.get("gres"),
     "n": lambda node: node["hostname"],
-    "o": lambda node: node["address"],
     "O": _load,
     "t": state_number,
     "T": state_number,
-    "v": lambda node: node.get("version"),
 }
 """Letters whose values must be equal within a group."""
+
+EXACTLY: dict[str, Callable[[Record], object]] = {
+    "c": lambda node: node["cpus"],
+    "d": lambda node: node["temporary_disk"],
+    "m": lambda node: node["real_memory"],
+    "w": lambda node: node["weight"],
+    "X": lambda node: node["sockets"],
+    "Y": lambda node: node["cores"],
+    "z": lambda node: (node["sockets"], node["cores"], node["threads"]),
+    "Z": lambda node: node["threads"],
+}
+"""Those too, with --exact."""

@@ -78,16 +78,11 @@ def _job_times(job: Record) -> Iterator[str]:
     yield f"RunTime={long_seconds(time_used(job))} TimeLimit={limit} TimeMin={long_minutes(least) if least else 'N/A'}"
     yield f"SubmitTime={moment(job['submit_time'])} EligibleTime={moment(job['eligible_time'], 'Unknown')}"
     yield f"AccrueTime={moment(job['accrue_time'], 'Unknown')}"
-    end = (
-        "Unknown"
-        if base_state(job) == "PENDING" and not number(job["end_time"])
-        else moment(job["end_time"], "Unknown")
-    )
-    yield f"StartTime={moment(job['start_time'], 'Unknown')} EndTime={end} Deadline={moment(job['deadline'])}"
+    start, end = moment(job["start_time"], "Unknown"), moment(job["end_time"], "Unknown")
+    yield f"StartTime={start} EndTime={end} Deadline={moment(job['deadline'])}"
     suspended = f"SuspendTime={moment(job['suspend_time'], 'None')} SecsPreSuspend={number(job['pre_sus_time']) or 0}"
-    by = "Backfill" if "BACKFILL_LAST" in flags(job, "flags") else "Main"
-    tested = ":*" if "BACKFILL_ATTEMPTED" in flags(job, "flags") else ""
-    yield f"{suspended} LastSchedEval={moment(job['last_sched_evaluation'], 'Unknown')} Scheduler={by}{tested}"
+    by = "Backfill" if "BACKFILL_ATTEMPTED" in flags(job, "flags") else "Main"
+    yield f"{suspended} LastSchedEval={moment(job['last_sched_evaluation'], 'Unknown')} Scheduler={by}"
 
 
 def _job_place(job: Record) -> Iterator[str]:
@@ -104,17 +99,17 @@ def _job_place(job: Record) -> Iterator[str]:
 
 def _job_size(job: Record) -> Iterator[str]:
     nodes, most = number(job["node_count"]) or 0, number(job["max_nodes"]) or 0
-    pending_range = base_state(job) == "PENDING" and most > nodes
-    cpus_per_task = number(job["cpus_per_task"])
+    cpus_per_task, tasks = number(job["cpus_per_task"]), number(job["tasks"])
+    shown_nodes = f"{nodes}-{most}" if most and base_state(job) == "PENDING" else nodes
     yield (
-        f"NumNodes={f'{nodes}-{most}' if pending_range else nodes} NumCPUs={number(job['cpus']) or 0}"
-        f" NumTasks={number(job['tasks']) or 0} CPUs/Task={'N/A' if cpus_per_task is None else cpus_per_task}"
+        f"NumNodes={shown_nodes} NumCPUs={number(job['cpus']) or 0}"
+        f" NumTasks={'N/A' if tasks is None else tasks} CPUs/Task={'N/A' if cpus_per_task is None else cpus_per_task}"
         f" ReqB:S:C:T=0:{job['sockets_per_board']}:{_any(job, 'cores_per_socket')}:{_any(job, 'threads_per_core')}"
     )
     yield f"ReqTRES={or_null(job.get('tres_req_str'))}"
     yield f"AllocTRES={or_null(job.get('tres_alloc_str'))}"
-    tasks = ":".join(_tasks(job, name) for name in ("node", "board", "socket", "core"))
-    yield f"Socks/Node={_any(job, 'sockets_per_node')} NtasksPerN:B:S:C={tasks} CoreSpec={job['core_spec'] or '*'}"
+    per = ":".join(_tasks(job, name) for name in ("node", "board", "socket", "core"))
+    yield f"Socks/Node={_any(job, 'sockets_per_node')} NtasksPerN:B:S:C={per} CoreSpec={job['core_spec'] or '*'}"
     per_cpu = number(job["memory_per_cpu"])
     kind, size = ("CPU", per_cpu) if per_cpu else ("Node", number(job["memory_per_node"]) or 0)
     disk = megabytes(number(job["minimum_tmp_disk_per_node"]) or 0)
@@ -130,7 +125,7 @@ def _job_size(job: Record) -> Iterator[str]:
 def _job_files(job: Record) -> Iterator[str]:
     yield f"Command={or_null(job.get('command'))}"
     yield f"WorkDir={job['current_working_directory']}"
-    for word, name in (("Comment", "comment"), ("AdminComment", "admin_comment"), ("SystemComment", "system_comment")):
+    for word, name in _COMMENTS:
         if job.get(name):
             yield f"{word}={job[name]} "
     yield f"StdErr={job['standard_error']}"
@@ -142,6 +137,7 @@ def _job_files(job: Record) -> Iterator[str]:
     yield ""
 
 
+_COMMENTS = (("AdminComment", "admin_comment"), ("SystemComment", "system_comment"), ("Comment", "comment"))
 _TRES = (
     ("CpusPerTres", "cpus_per_tres"),
     ("MemPerTres", "memory_per_tres"),
@@ -204,8 +200,8 @@ def _partition_lines(part: Record, default: str) -> Iterator[str]:
     yield f"PartitionName={part['name']}"
     groups, accounts = part["groups"]["allowed"] or "ALL", part["accounts"]["allowed"] or "ALL"
     yield f"AllowGroups={groups} AllowAccounts={accounts} AllowQos={part['qos']['allowed'] or 'ALL'}"
-    is_default = "YES" if part["name"] == default else "NO"
-    yield f"AllocNodes={nodes['allowed_allocation'] or 'ALL'} Default={is_default} QoS={part['qos']['assigned'] or 'N/A'}"
+    is_default, qos = "YES" if part["name"] == default else "NO", part["qos"]["assigned"] or "N/A"
+    yield f"AllocNodes={nodes['allowed_allocation'] or 'ALL'} Default={is_default} QoS={qos}"
     time = part["defaults"]["time"]
     yield f"DefaultTime={long_minutes(number(time), 'NONE')} GraceTime={part['grace_time']}"
     count = number(most["nodes"])

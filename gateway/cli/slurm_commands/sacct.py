@@ -12,6 +12,7 @@ import pwd
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -286,10 +287,8 @@ def _ask(line: Line) -> Mapping[str, Any]:
 def _users(line: Line) -> list[str]:
     """This system's own user is the one who logged in."""
     own = {str(os.getuid())}
-    try:
+    with suppress(KeyError):
         own.add(pwd.getpwuid(os.getuid()).pw_name)
-    except KeyError:
-        pass
     names = [*line.listed("user"), *line.listed("uid")]
     return [door.login().user if name in own else name for name in names]
 

@@ -24,7 +24,7 @@ from gateway.client.session import Session
 from gateway.errors import BurstError, InputMissing, SchedulerRefused, ScriptError
 from gateway.intake import directives
 from gateway.intake.script import decode
-from gateway.slurm.getopt import TRY_HELP
+from gateway.slurm.getopt import TRY_HELP, MisuseError
 from gateway.slurm.options import from_environment, merge, parse
 
 _USAGE = """Usage: sbatch [OPTIONS...] executable [args...]
@@ -120,11 +120,11 @@ def _options(typed: CommandLine, script: str) -> Mapping[str, str]:
 
 
 def _sentence(error: BurstError) -> str:
-    if error.hint == TRY_HELP:
+    if error.hint == TRY_HELP or isinstance(error, MisuseError):
         return f"sbatch: {error.detail}\n{TRY_HELP}"
     if isinstance(error, SchedulerRefused):
         return f"sbatch: error: Batch job submission failed: {error.detail}"
     if isinstance(error, ScriptError | InputMissing):
         return f"sbatch: error: {error.detail}"
-    hint = "" if error.code in {"invalid_option"} else f"; {error.hint}" if error.hint else ""
+    hint = f"; {error.hint}" if error.hint and error.code != "invalid_option" else ""
     return f"sbatch: error: {error.detail.rstrip('.')}{hint}"

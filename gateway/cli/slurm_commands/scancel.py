@@ -14,6 +14,7 @@ from gateway.cli.slurm_commands import squeue
 from gateway.cli.slurm_commands.door import Answer
 from gateway.cli.slurm_commands.failure import Failure
 from gateway.cli.slurm_commands.job_fields import array_job, is_active, job_name
+from gateway.cli.slurm_commands.table_format import Record
 from gateway.cli.slurm_commands.words import Line, Option, read
 
 _REASON = "the gateway's jobs have none"
@@ -134,5 +135,5 @@ def _fitting(line: Line, named: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(_whole(job) for job in chosen))
 
 
-def _whole(job: squeue.Record) -> str:
+def _whole(job: Record) -> str:
     return str(array_job(job)) if job.get("array_task_string") else job_name(job)

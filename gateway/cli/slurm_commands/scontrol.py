@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from gateway.cli.slurm_commands import door, reports
 from gateway.cli.slurm_commands.failure import Failure, refused
 from gateway.cli.slurm_commands.hosts import expand, fold
-from gateway.cli.slurm_commands.job_fields import array_job, job_name
+from gateway.cli.slurm_commands.job_fields import array_job, job_name, task_of, waiting
 from gateway.cli.slurm_commands.table_format import Record
 from gateway.cli.slurm_commands.words import Line, Option, read
 from gateway.errors import BurstError
@@ -44,9 +44,11 @@ _REFUSED = (
 )  # fmt: skip
 _KEYWORDS = ("show", "hold", "uhold", "release", "requeue", "ping", "token", "version", "help", *_REFUSED)
 _NOT_TOLD = "slurmrestd v0.0.42 does not tell it"
-_ENTITIES = ("jobs", "nodes", "partitions", "hostnames", "hostlist", "hostlistsorted", "config", "steps", "reservations",
-             "daemons", "licenses", "topology", "bbstat", "burstbuffer", "dwstat", "assoc_mgr", "federation", "aliases",
-             "slurmd")  # fmt: skip
+_ENTITIES = (
+    "jobs", "nodes", "partitions", "hostnames", "hostlist", "hostlistsorted", "config", "steps", "reservations",
+    "daemons", "licenses", "topology", "bbstat", "burstbuffer", "dwstat", "assoc_mgr", "federation", "aliases",
+    "slurmd",
+)  # fmt: skip
 _HELP = """scontrol [-aoQ] show job|node|partition [ID], show hostnames|hostlist [LIST], hold|release|requeue JOB...,
          token [lifespan=SECONDS], ping, version
 """
@@ -96,7 +98,7 @@ def _jobs(name: str, line: Line) -> int:
     answer = door.get(path)
     if answer.errno or "jobs" not in answer.document:
         raise Failure(f"slurm_load_jobs error: {answer.words or door.AWAY}")
-    jobs = [job for job in answer.document["jobs"] if not name or name in _names(job)]
+    jobs = [part for job in answer.document["jobs"] for part in _parts(job, name)]
     if name and not jobs:
         raise Failure("slurm_load_jobs error: Invalid job id specified")
     sys.stdout.write("".join(reports.job(job, one_line=line.has("oneliner")) for job in jobs))
@@ -105,8 +107,12 @@ def _jobs(name: str, line: Line) -> int:
     return 0
 
 
-def _names(job: Record) -> set[str]:
-    return {str(job["job_id"]), str(array_job(job)), job_name(job)}
+def _parts(job: Record, name: str) -> list[Record]:
+    """A job if it is named, or if none is; of tasks that wait together the one that is named."""
+    array, names = array_job(job), {str(job["job_id"]), str(array_job(job)), job_name(job)}
+    if not name or name in names:
+        return [job]
+    return [task_of(job, index) for index in waiting(job) if name == f"{array}_{index}"]
 
 
 def _nodes(name: str, line: Line) -> int:
@@ -115,7 +121,8 @@ def _nodes(name: str, line: Line) -> int:
     known = {node["name"]: node for node in nodes}
     for one in wanted:
         if one not in known:
-            raise Failure(f"Node {one} not found")
+            sys.stdout.write(f"Node {one} not found\n")
+            return 1
         sys.stdout.write(reports.node(known[one], one_line=line.has("oneliner")))
     return 0
 
@@ -125,7 +132,8 @@ def _partitions(name: str, line: Line) -> int:
     default = answer.headers.get("x-burst-default-partition", "")
     found = [one for one in answer.document["partitions"] if not name or one["name"] == name]
     if not found:
-        raise Failure(f"Partition {name} not found")
+        sys.stdout.write(f"Partition {name} not found\n")
+        return 1
     sys.stdout.write("".join(reports.partition(one, default, one_line=line.has("oneliner")) for one in found))
     return 0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.cli.slurm_commands import door, node_fields, table_format
@@ -46,6 +46,8 @@ OPTIONS = {
     "version": Option("V"),
     "yaml": Option(optional=True, reason="use --json"),
 }
+Key = Callable[[Record], object]
+
 _STATES = {
     "alloc": "ALLOCATED", "allocated": "ALLOCATED", "cloud": "CLOUD", "comp": "COMPLETING", "completing": "COMPLETING",
     "down": "DOWN", "drain": "DRAIN", "drained": "DRAIN", "draining": "DRAIN", "drng": "DRAIN", "fail": "FAIL",
@@ -81,8 +83,9 @@ def listing(partitions: Sequence[Record], nodes: Sequence[Record], default: str,
     shown = [one for one in partitions if not line.has("partition") or one["name"] in line.listed("partition")]
     text = _format(line, shown, nodes, default)
     pieces = table_format.read("sinfo", "node", text, node_fields.COLUMNS)
-    letters = [letter for letter in node_fields.TOLD_APART if _asks(pieces, letter)]
-    groups = [group for one in shown for group in _groups(one, nodes, letters, default, line)]
+    apart = {**node_fields.TOLD_APART, **(node_fields.EXACTLY if line.has("exact") else {})}
+    keys = [key for letter, key in apart.items() if _asks(pieces, letter)]
+    groups = [group for one in shown for group in _groups(one, nodes, keys, default, line)]
     if line.has("Node"):
         groups.sort(key=lambda group: [_name_key(node) for node in group["nodes"]])
     lines = [] if line.has("noheader") else [table_format.line(pieces, None)]
@@ -91,22 +94,17 @@ def listing(partitions: Sequence[Record], nodes: Sequence[Record], default: str,
 
 
 def _groups(
-    partition: Record, nodes: Sequence[Record], letters: Sequence[str], default: str, line: Line
+    partition: Record, nodes: Sequence[Record], keys: Sequence[Key], default: str, line: Line
 ) -> list[dict[str, Any]]:
     mine = [node for node in nodes if partition["name"] in node["partitions"]]
     found: dict[object, list[Record]] = {}
     for node in mine:
-        key: object = node["name"] if line.has("Node") else _key(node, letters, exact=line.has("exact"))
+        key: object = node["name"] if line.has("Node") else tuple(of(node) for of in keys)
         found.setdefault(key, []).append(node)
     lists = sorted(found.values(), key=lambda group: -node_fields.state_number(group[0]))
     if not lists and not line.has("Node") and not line.has("nodes") and not line.has("states"):
         lists = [[]]
     return [{"partition": partition, "default": partition["name"] == default, "nodes": one} for one in lists]
-
-
-def _key(node: Record, letters: Sequence[str], *, exact: bool) -> object:
-    sizes = ("cpus", "real_memory", "temporary_disk", "weight", "sockets", "cores", "threads") if exact else ()
-    return (*(node_fields.TOLD_APART[letter](node) for letter in letters), *(node[name] for name in sizes))
 
 
 def _asks(pieces: Sequence[table_format.Piece], letter: str) -> bool:
@@ -122,7 +120,7 @@ def _format(line: Line, partitions: Sequence[Record], nodes: Sequence[Record], d
     if line.has("summarize"):
         return f"%{width}P %.5a %.10l %.16F %N"
     if line.has("Node"):
-        longest = max([len("NODELIST"), *(len(str(node["name"])) for node in nodes)])
+        longest = max([_LEAST, *(len(str(node["name"])) for node in nodes)])
         return f"%{longest}N %.6D %.{width}P %6t"
     return f"%{width}P %.5a %.10l %.6D %.6t %N"
 

@@ -9,7 +9,8 @@ import json
 import os
 import pwd
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from gateway.cli.slurm_commands import door, job_fields, table_format
@@ -105,8 +106,10 @@ def listing(jobs: Sequence[Record], line: Line) -> str:
     """The table."""
     pieces = table_format.read("squeue", "job", _format(line), job_fields.COLUMNS)
     lines = [] if line.has("noheader") else [table_format.line(pieces, None)]
-    shown_jobs = [one for job in _sorted(jobs, line) for one in (_tasks(job) if line.has("array") else [job])]
-    lines += [table_format.line(pieces, job) for job in shown_jobs]
+    for job in _sorted(jobs, line):
+        indices = job_fields.waiting(job) if line.has("array") else []
+        tasks = [job_fields.task_of(job, index) for index in indices] or [job]
+        lines += [table_format.line(pieces, task) for task in tasks]
     date = [f"{today()}\n"] if line.has("long") and not line.has("noheader") else []
     return "".join(date + lines)
 
@@ -114,7 +117,8 @@ def listing(jobs: Sequence[Record], line: Line) -> str:
 def _found(line: Line) -> tuple[Mapping[str, Any], list[Record]]:
     states = _states(line)
     answer = _ask(line)
-    return answer, [job for job in answer["jobs"] if _fits(job, line, states)]
+    jobs = [part for job in answer["jobs"] for part in _parts(job, line)]
+    return answer, [job for job in jobs if _fits(job, line, states)]
 
 
 def _line(words: Sequence[str]) -> Line:
@@ -178,10 +182,8 @@ def _owners(line: Line) -> list[str]:
         return []
     known = door.login().user
     own = {str(os.getuid())}
-    try:
+    with suppress(KeyError):
         own.add(pwd.getpwuid(os.getuid()).pw_name)
-    except KeyError:
-        pass
     return list(dict.fromkeys(known if name in own else name for name in names))
 
 
@@ -205,30 +207,16 @@ def _on(job: Record, line: Line) -> bool:
 
 def _is_named(job: Record, ids: Sequence[str]) -> bool:
     array, task = job_fields.array_job(job), number(job.get("array_task_id"))
-    own = {str(job["job_id"]), str(array), f"{array}_{task}"}
-    if job.get("array_task_string"):
-        own |= {f"{array}_{index}" for index in _indices(job)}
-    return bool(own & set(ids))
+    return bool({str(job["job_id"]), str(array), f"{array}_{task}"} & set(ids))
 
 
-def _indices(job: Record) -> list[str]:
-    text = str(job["array_task_string"]).partition("%")[0]
-    found: list[str] = []
-    for part in text.split(","):
-        ends, _, step = part.partition(":")
-        low, dash, high = ends.partition("-")
-        found += map(str, range(int(low), int(high if dash else low) + 1, int(step or 1)))
-    return found
-
-
-def _tasks(job: Record) -> Iterator[Record]:
-    """Each task of those that wait together."""
-    if not job.get("array_task_string"):
-        yield job
-        return
-    for index in _indices(job):
-        task = {"set": True, "infinite": False, "number": int(index)}
-        yield {**job, "array_task_string": "", "array_task_id": task}
+def _parts(job: Record, line: Line) -> list[Record]:
+    """A job; of tasks that wait together those that are named."""
+    indices, array = job_fields.waiting(job), job_fields.array_job(job)
+    named = line.listed("jobs")
+    if not indices or not named or str(array) in named or str(job["job_id"]) in named:
+        return [job]
+    return [job_fields.task_of(job, index) for index in indices if f"{array}_{index}" in named]
 
 
 _KEYS: dict[str, Callable[[Record], Any]] = {
@@ -249,7 +237,10 @@ _KEYS: dict[str, Callable[[Record], Any]] = {
 
 def _sorted(jobs: Sequence[Record], line: Line) -> list[Record]:
     """By --sort's letters, the first counts most; what they leave equal by start time, latest first."""
-    found = sorted(jobs, key=_KEYS["S"], reverse=True)
+    found = list(reversed(jobs))
+    if line.has("only-job-state"):
+        return [{**job, "array_task_string": str(job["array_task_string"]).partition("%")[0]} for job in found]
+    found.sort(key=_KEYS["S"], reverse=True)
     for word in reversed((line.last("sort") or "P,t,-p").split(",")):
         letter = word.lstrip("+-")
         if letter not in _KEYS:

@@ -24,7 +24,7 @@ class Column:
 
     header: str
     value: Callable[[Record], str]
-    cut: bool = True
+    cut: bool | Callable[[Record], bool] = True
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,6 @@ def _shown(piece: Piece, record: Record | None) -> str:
         return piece.text
     if record is None:
         return padded(piece.column.header, piece.width, right=piece.right)
-    return padded(piece.column.value(record), piece.width, right=piece.right, cut=piece.column.cut)
+    cut = piece.column.cut
+    whole = cut if isinstance(cut, bool) else cut(record)
+    return padded(piece.column.value(record), piece.width, right=piece.right, cut=whole)
