@@ -31,6 +31,8 @@ look() {
   find /run /dev/shm -name '*burst*' -o -name '*munge*' -o -name '*slurm*'
   ps -eo user,comm | grep -E 'munge|slurm|node_agent' || :
 }
+# sudo(8) notes a user's first time in the user's home.
+[ -e /run/before ] || su debian -c 'sudo -n true'
 [ -e /run/before ] || look | sort > /run/before
 look | sort | comm -3 /run/before - | tr -d '\t'
 """

@@ -327,7 +327,7 @@ def _tune_for_kernel(root: Path) -> None:
         put(root / name, text)
     for unit in _KERNEL_MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
-    # The address of a machine is in its kernel's command line (systemd-network-generator.service(8)).
+    # A machine gets its address from its kernel's command line (systemd-network-generator.service(8)).
     _in(root, "systemctl", "--quiet", "enable", "systemd-network-generator")
 
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import uuid
+from base64 import b64encode
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,6 +38,17 @@ _KERNEL = (
     # On a busy computer a translated processor may stand still for seconds; that is no fault of the machine.
     "no_timer_check nosoftlockup rcupdate.rcu_cpu_stall_suppress=1"
 )
+_INTERFACE = """\
+[Match]
+Type=ether
+[Network]
+Address={address}/{length}
+Gateway={gateway}
+DHCP=no
+IPv6AcceptRA=no
+LinkLocalAddressing=no
+"""
+"""systemd.network(5)."""
 _LEAST_CORES = 2
 """One core would boot half as fast where every instruction is translated."""
 
@@ -154,8 +166,13 @@ class VmHost:
         ]
 
     def _way(self, instance: Instance) -> str:
-        """Its address and its way to this computer, for systemd-network-generator(8)."""
-        return f"ip={instance.address}::{self.address}:{self.network.subnet.netmask}:::off"
+        """Its address and its way to this computer, as a credential for systemd-network-generator(8).
+
+        Not as ``ip=``: the initrd would look for an interface that it has no driver for, for minutes.
+        """
+        address, length = instance.address, self.network.subnet.prefixlen
+        unit = _INTERFACE.format(address=address, length=length, gateway=self.address)
+        return f"systemd.set_credential_binary=network.network.10-node:{b64encode(unit.encode()).decode()}"
 
 
 def _can_virtualise() -> bool:

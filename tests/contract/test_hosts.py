@@ -228,6 +228,19 @@ def test_a_host_with_another_key_is_refused(site: HostSite) -> None:
     assert site.cloud.provider(a=swapped).create(site.order("small-1")).address != a.address
 
 
+def test_a_user_who_may_become_root_will_do(site: HostSite) -> None:
+    """By sudo, without a password: root need not be let in."""
+    (_, _, c) = site.cloud.metal
+    provider = site.cloud.provider(c=c.settings("rare").model_copy(update={"user": "debian"}))
+
+    machine = provider.create(site.order("rare-1", size="rare"))
+    assert site.gateway.hello_of("rare-1")["token"] == "once-rare-1-1"
+    provider.destroy(machine.id)
+
+    assert provider.machines("ours") == ()
+    assert site.traces() == []
+
+
 def test_a_gateway_that_no_host_trusts_is_told(site: HostSite) -> None:
     """With what is to be done."""
     with pytest.raises(CloudAuth, match="refuses the login"):
