@@ -10,7 +10,7 @@ import click
 from pydantic_core import PydanticUndefined
 
 from gateway.cli.burst import SECTIONS, burst
-from gateway.settings import Settings, SizeSettings
+from gateway.settings import Settings, SizeSettings, UnitSettings
 
 HERE = Path(__file__).parent
 WIDTH = 100
@@ -38,7 +38,8 @@ def settings() -> str:
         "`burst up --set name=value`, wins over the file. An unknown name is an error.\n\n"
     )
     sizes = "\n## One of `sizes`\n\nIn the file each is a `[[sizes]]` table.\n\n"
-    return intro + _table(Settings) + sizes + _table(SizeSettings)
+    units = "\n## One of `units`\n\nIn the file each is a `[[units]]` table; see [money](money.md).\n\n"
+    return intro + _table(Settings) + sizes + _table(SizeSettings) + units + _table(UnitSettings)
 
 
 def _command(name: str) -> str:
@@ -61,6 +62,8 @@ def _default(name: str, value: object) -> str:
         return "(needed)"
     if name == "sizes":
         return "small, large, gpu"
+    if name == "units":
+        return "mc.sweep@v1, xtb.opt@v1, run@v1"
     if isinstance(value, tuple):
         return "`" + ", ".join(map(str, value)) + "`"
     return "(none)" if value is None else f"`{value}`"

@@ -378,3 +378,25 @@ def until_finished(visitor, job_id):
         if view.finished:
             return view
     raise AssertionError(view)
+
+
+def test_a_gateway_without_a_registry_says_what_to_set(demo, held):
+    """There are no made-up DOIs."""
+    said = {"title": "T", "creators": ["Byron, A"]}
+
+    problem = problem_of(demo.send("POST", f"/jobs/{held.id}/publication", said), 422, "doi_refused")
+
+    assert all(
+        name in problem.hint
+        for name in ("datacite_url", "datacite_prefix", "datacite_repository", "datacite_password_file")
+    )
+
+
+def test_an_unknown_unit_names_its_line_and_what_there_is(demo):
+    """As any other mistake in a script."""
+    script = "#!/bin/sh\n#SBATCH --time=1\n#BURST --units=md.ns@v1:3\ntrue\n"
+
+    problem = problem_of(demo.send("POST", "/quotes", {"script": script}), 422, "invalid_script")
+
+    assert problem.line == 3
+    assert "mc.sweep@v1" in problem.hint

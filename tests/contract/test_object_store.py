@@ -62,6 +62,21 @@ def test_a_second_put_replaces_the_first(store):
     assert store.get_bytes("a/again") == b"second, longer"
 
 
+def test_a_large_object_is_streamed_and_copied(store):
+    """Piece by piece it is what was put; a copy does not follow what happens to its original."""
+    data = bytes(range(256)) * 4096
+    store.put_bytes("a/large", data)
+    store.copy("a/large", "b/copy of it")
+    store.put_bytes("a/large", b"another")
+    pieces = list(store.stream("b/copy of it"))
+    assert b"".join(pieces) == data
+    assert len(pieces) > 1
+    with pytest.raises(NotFound):
+        store.copy("no/such", "b/nothing")
+    with pytest.raises(NotFound):
+        next(store.stream("no/such"))
+
+
 def test_what_is_not_there(store):
     """No object is None to head, NotFound to get, and nothing to delete."""
     assert store.head("no/such") is None
