@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, select, update
 
 from gateway.staging.job_keys import KeyRecord
+from gateway.storage.database import insert_new
 from gateway.storage.tables import job_keys
 
 
@@ -21,10 +22,10 @@ class SqlKeyRecords:
 
     def open(self, job: str, label: str, now: datetime) -> bool:
         """See ``KeyRecords.open``."""
+        if insert_new(self._connection, job_keys, {"job": job, "label": label, "opened_at": now}):
+            return True
         known = self.get(job, label)
-        if known is None:
-            self._connection.execute(job_keys.insert().values(job=job, label=label, opened_at=now))
-        return known is None or known.ended_at is None
+        return known is not None and known.ended_at is None
 
     def end(self, job: str, label: str, now: datetime) -> None:
         """See ``KeyRecords.end``."""

@@ -1,4 +1,4 @@
-"""What the gateway relies on in an object store, asked of the real server that ``burst up`` starts."""
+"""What the gateway relies on in an object store, asked of the real server that ``burst up`` starts, and of Ceph's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,9 +41,21 @@ def embedded(tmp_path_factory):
     embedded.stop()
 
 
+@pytest.fixture(scope="module", params=["rclone", "ceph"])
+def access(request):
+    """How to reach a bucket of each kind of store: of Ceph's by two names, since it listens on one address."""
+    if request.param == "rclone":
+        return request.getfixturevalue("embedded").access
+    ceph = request.getfixturevalue("ceph")
+    by_name = ceph.endpoint.replace("127.0.0.1", "localhost")
+    return StoreAccess("contract", ceph.endpoint, by_name, ceph.access_key, secret_key=ceph.secret_key)
+
+
 @pytest.fixture(scope="module")
-def store(embedded):
-    return embedded.open()
+def store(access):
+    store = S3Store(access)
+    store.create_bucket()
+    return store
 
 
 def test_what_was_put_is_there(store):
@@ -53,6 +66,22 @@ def test_what_was_put_is_there(store):
     assert info.size == 5
     assert info.etag == hashlib.md5(b"hello", usedforsecurity=False).hexdigest()
     assert info.modified.tzinfo is not None
+
+
+def test_a_digest_is_of_what_the_store_holds(store):
+    """Read through in blocks; of what is not there, NotFound."""
+    content = os.urandom((1 << 20) + 17)
+    store.put_bytes("a/large", content)
+    assert store.sha256("a/large") == hashlib.sha256(content).hexdigest()
+    with pytest.raises(NotFound):
+        store.sha256("no/such")
+
+
+def test_a_bucket_is_made_once(store, access):
+    """Making it again is no error; one that is not there is not there."""
+    store.create_bucket()
+    assert store.has_bucket()
+    assert not S3Store(replace(access, bucket="no-such-bucket")).has_bucket()
 
 
 def test_a_second_put_replaces_the_first(store):
@@ -114,8 +143,9 @@ def test_presigned_put_then_get(store, key, audience):
     assert key in dict(store.list(key[:30]))
 
 
-def test_each_audience_has_its_own_endpoint(store, embedded):
+def test_each_audience_has_its_own_endpoint(embedded):
     """Users are sent to loopback, nodes to the address that they can reach."""
+    store = embedded.open()
     assert urlsplit(store.presign_get("k", 60, "user")).hostname == "127.0.0.1"
     assert urlsplit(store.presign_get("k", 60, "node")).hostname == SECOND_ADDRESS
     assert embedded.access.node_endpoint.startswith(f"http://{SECOND_ADDRESS}:")
@@ -169,9 +199,9 @@ def test_an_expired_url_is_refused(store):
     assert status in {400, 403}
 
 
-def test_wrong_keys_are_refused(embedded):
+def test_wrong_keys_are_refused(access):
     """Another secret, or another name, opens nothing."""
-    good = embedded.access
+    good = access
     for access_key, secret in ((good.access_key, "0" * 64), ("stranger0123456789ab", good.secret_key)):
         stranger = S3Store(
             StoreAccess(good.bucket, good.user_endpoint, good.node_endpoint, access_key, secret_key=secret)
@@ -212,7 +242,7 @@ def test_threads_share_a_store(store):
     assert len(list(store.list("threads/"))) == 160
 
 
-def test_the_secret_is_in_no_command_line_and_no_log(embedded, store):
+def test_the_secret_is_in_no_command_line_and_no_log(embedded):
     """Other users of the machine see the process list; the keys are only in a file for the owner."""
     secret = embedded.access.secret_key.encode()
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
