@@ -84,6 +84,8 @@ class Ec2Server:
     calls: list[Mapping[str, str]] = field(default_factory=list)
     """The parameters of each call, in order."""
     faults: list[Fault] = field(default_factory=list)
+    full: set[str] = field(default_factory=set)
+    """Instance types without room."""
 
     def __enter__(self) -> Self:
         moto.settings.ENABLE_AMI_VALIDATION = True
@@ -123,6 +125,11 @@ class Ec2Server:
         with self._lock:
             self._look()
             return {instance.id: instance._state.name for instance in self._instances()}
+
+    def forget_tokens(self) -> None:
+        """As AWS does a while after their instances have ended; until then a token answers with the ended one."""
+        with self._lock:
+            self._tokens.clear()
 
     def count(self, action: str) -> int:
         """How often an action was called."""
@@ -175,6 +182,8 @@ class Ec2Server:
         if token:
             self._tokens[token] = (asked, instance)
         self._look()
+        if known is None:
+            self._backend.get_instance(instance)._state = InstanceState("pending", 0)
         found = {**environ, "QUERY_STRING": f"Action=DescribeInstances&InstanceId.1={instance}"}
         return _reservation(self._from_moto(found))
 
@@ -194,6 +203,8 @@ class Ec2Server:
         offered = {size.name: size for size in driver.list_sizes()}
         if (kind := asked["InstanceType"]) not in self.types:
             raise _error(400, f"InvalidParameterValue: The instance type {kind} does not exist")
+        if kind in self.full:
+            raise _error(500, f"InsufficientInstanceCapacity: We currently do not have sufficient {kind} capacity")
         size = offered[self.types[kind]]
         name = next(value for key, value in _tags(asked) if key == "Name")
         user_data = base64.b64decode(asked.get("UserData", "")).decode()
