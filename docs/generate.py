@@ -10,7 +10,7 @@ import click
 from pydantic_core import PydanticUndefined
 
 from gateway.cli.burst import SECTIONS, burst
-from gateway.settings import Settings, SizeSettings
+from gateway.settings import Settings, SiteSettings, SizeSettings
 
 HERE = Path(__file__).parent
 WIDTH = 100
@@ -38,7 +38,8 @@ def settings() -> str:
         "`burst up --set name=value`, wins over the file. An unknown name is an error.\n\n"
     )
     sizes = "\n## One of `sizes`\n\nIn the file each is a `[[sizes]]` table.\n\n"
-    return intro + _table(Settings) + sizes + _table(SizeSettings)
+    site = "\n## `site`\n\nIn the file a `[site]` table; see [site.md](site.md).\n\n"
+    return intro + _table(Settings) + sizes + _table(SizeSettings) + site + _table(SiteSettings)
 
 
 def _command(name: str) -> str:

@@ -340,6 +340,8 @@ class PrologReply(View):
     credential: str
     """The job's own JWT."""
     environment: dict[str, str]
+    work: str | None = None
+    """The job's working directory, where it is not DIRECTORY/work: a site's own, which is only looked at."""
 
 
 class PrologFailedRequest(Request):

@@ -13,21 +13,26 @@ from datetime import UTC, datetime, timedelta
 from gateway.accounting.tariff import Tariff
 from gateway.api.app import AGENT_PATH
 from gateway.bootstrap.machine import Machine
+from gateway.bootstrap.secret_file import kept
 from gateway.engines.power import Power
 from gateway.engines.run import Place
+from gateway.engines.site_slurm import SiteSlurm
 from gateway.engines.slurm_conf import PARTITION
 from gateway.identity.authenticate import Verifier
 from gateway.identity.credentials import Credentials
 from gateway.identity.join import token_hash
 from gateway.identity.key_ring import KeyRing
+from gateway.identity.site_key import SiteKey, new_key
 from gateway.placement.offers import Offer
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.provision import Join, Provisioner
 from gateway.provisioning.user_data import UserData, render
 from gateway.route import Hands, Ports, Work
+from gateway.runner.arrivals import Arrivals
 from gateway.runner.jobs import JobRunner
 from gateway.runner.nodes import NodeRunner
 from gateway.runner.site import NodesReady, SiteServer
+from gateway.service.arrivals import NOT_PAID, ArrivalService
 from gateway.service.fleet import FleetService
 from gateway.service.gateway import Gateway
 from gateway.service.jobs import JobService
@@ -50,6 +55,8 @@ class Assembled:
     nodes: NodeRunner
     jobs: JobRunner
     site: SiteServer
+    arrivals: Arrivals | None
+    """Only of a gateway that serves a site's own cluster."""
     database: Database
 
 
@@ -59,15 +66,17 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     database.migrate()
     ring = KeyRing.open(settings.secrets_dir / "signing-keys.json", _now())
     audience = f"burst/{settings.name}/{hashlib.sha256(machine.secret).hexdigest()[:16]}"
+    slurm = machine.slurm if isinstance(machine.slurm, SiteSlurm) else None
     ports = _ports(settings, machine, database, ring)
     ready = NodesReady()
     node_runner = NodeRunner(_provisioner(settings, machine, database, ports), ports.engine, settings.spool_dir, ready)
     hands = Hands()
     job_runner = JobRunner(ports, hands)
     gateway = _gateway(settings, machine, ports, audience=audience, hands=hands, nodes=node_runner, jobs=job_runner)
-    site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake)
+    site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake, owner=slurm.slurm_user if slurm else -1)
     _know_nodes(settings, database)
-    return Assembled(gateway, node_runner, job_runner, site, database)
+    arrivals = _arrivals(settings, machine, ports, audience=audience, hands=hands, jobs=job_runner)
+    return Assembled(gateway, node_runner, job_runner, site, arrivals, database)
 
 
 def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRing) -> Ports:
@@ -88,7 +97,7 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
         store=machine.store.open(),
         tariff=Tariff.of(_offers(settings, machine)),
         ring=ring,
-        place=Place(machine.job_directory, machine.job_user, frozenset({PARTITION})),
+        place=_place(settings, machine),
         environment={
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
@@ -97,7 +106,15 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
         },
         shared_filesystem=not machine.isolated,
         now=_now,
+        site=machine.slurm.jobs() if isinstance(machine.slurm, SiteSlurm) else None,
     )
+
+
+def _place(settings: Settings, machine: Machine) -> Place:
+    if settings.site is None:
+        return Place(machine.job_directory, machine.job_user, frozenset({PARTITION}))
+    names = {ours: theirs for theirs, ours in settings.site.users.items()}
+    return Place(machine.job_directory, None, partition=settings.site.partition, unix_names=names)
 
 
 def _provisioner(settings: Settings, machine: Machine, database: Database, ports: Ports) -> Provisioner:
@@ -139,7 +156,7 @@ def _gateway(
     verifier = Verifier(audience, settings.clock_skew_s)
     credentials = Credentials(ports.ring, machine.url, audience)
     lifetime = timedelta(hours=settings.session_hours)
-    limits = Limits(settings.default_time_limit_min * 60, settings.max_time_limit_min * 60)
+    limits = _limits(settings)
     offers = _offers(settings, machine)
     facts = NodeFacts(
         audience=audience,
@@ -154,7 +171,17 @@ def _gateway(
         submission=SubmissionService(ports, offers, limits, hands, jobs.wake),
         jobs=JobService(ports),
         money=MoneyService(ports.works, ports.reads, _now),
-        nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
+        nodes=NodeService(
+            ports.works,
+            ports.engine,
+            ports.store,
+            credentials,
+            facts,
+            jobs.wake,
+            nodes.wake,
+            _now,
+            lambda task: ports.site.send_back(task.id, NOT_PAID) if ports.site else None,
+        ),
         fleet=FleetService(ports.reads, offers),
         agent=agent_text(),
         probes={
@@ -163,6 +190,21 @@ def _gateway(
             "store": lambda: ports.store.head("probe"),
         },
     )
+
+
+def _arrivals(
+    settings: Settings, machine: Machine, ports: Ports, *, audience: str, hands: Hands, jobs: JobRunner
+) -> Arrivals | None:
+    if settings.site is None or ports.site is None:
+        return None
+    key = SiteKey.read(kept(settings.secrets_dir / "site-jobs.jwk", new_key), settings.name, audience)
+    offers, users = _offers(settings, machine), settings.site.users
+    service = ArrivalService(ports, ports.site, key, users, offers, _limits(settings), hands, jobs.wake)
+    return Arrivals(ports.site, service.welcome)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.default_time_limit_min * 60, settings.max_time_limit_min * 60)
 
 
 def _offers(settings: Settings, machine: Machine) -> tuple[Offer, ...]:

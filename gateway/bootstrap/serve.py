@@ -69,10 +69,14 @@ def _running(parts: Assembled, machine: Machine) -> Iterator[None]:
         thread.start()
     parts.nodes.start()
     parts.jobs.start()
+    if parts.arrivals is not None:
+        parts.arrivals.start()
     try:
         yield
     finally:
         ended.set()
+        if parts.arrivals is not None:
+            parts.arrivals.stop()
         parts.site.shutdown()
         parts.jobs.stop()
         parts.nodes.stop()

@@ -52,6 +52,14 @@ class Place:
     user: str | None
     partitions: frozenset[str] | None = None
     """Those that the cluster has; None: its own names are used, whatever they are."""
+    partition: str | None = None
+    """On a cluster that is not ours: the only one that our jobs may go to."""
+    unix_names: Mapping[str, str] | None = None
+    """There also: a job runs as its owner; the gateway's names of users → the cluster's, where they differ."""
+
+    def user_of(self, job: Job) -> str | None:
+        """Whom a job runs as."""
+        return self.user if self.unix_names is None else self.unix_names.get(job.user, job.user)
 
     def knows(self, partition: str) -> bool:
         """Whether every one of a list of partitions is the cluster's."""
@@ -67,6 +75,8 @@ def submission_of(job: Job, place: Place, environment: Mapping[str, str]) -> Sub
     if not place.knows(job.request.options.get("partition", PARTITION)):
         fields.pop("partition", None)
     asked = fields.get("constraints")
+    if place.partition is not None:
+        fields["partition"] = place.partition
     fields["constraints"] = f"({asked})&{job.offer}" if asked else job.offer
     if job.request.arguments:
         fields["argv"] = ["script", *job.request.arguments]
@@ -76,7 +86,7 @@ def submission_of(job: Job, place: Place, environment: Mapping[str, str]) -> Sub
         fields=fields,
         environment={**job.request.environment, **environment},
         working_directory=f"{home}/work",
-        user=place.user,
+        user=place.user_of(job),
     )
 
 

@@ -76,6 +76,8 @@ class JobRequest:
     burst: BurstOptions
     environment: Mapping[str, str] = field(default_factory=dict)
     submit_directory: str = "/"
+    site_directory: str = ""
+    """Working directory of a job that came by a site's own sbatch; "" for one that the gateway submits itself."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,10 @@ class Job:
     ended_at: datetime | None = None
     cancel_requested: bool = False
     exit_code: int | None = None
+
+    def work(self, parent: str) -> str:
+        """Its working directory on the nodes; ``parent`` is the parent of the gateway's own jobs' folders."""
+        return self.request.site_directory or f"{parent}/{self.id}/work"
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class JobService:
             text = stage_out.live_output(self.ports.store, attempt) if stream == "stdout" else b""
             return text.decode(errors="replace")
         path = attempt.stdout if stream == "stdout" else attempt.stderr
-        relative = path.removeprefix(f"{self.ports.place.directory}/{job.id}/work/")
+        relative = path.removeprefix(f"{job.work(self.ports.place.directory)}/")
         keys = [attempt.prefix + entry.key for entry in self._manifest(attempt).entries if entry.path == relative]
         return self.ports.store.get_bytes(keys[0]).decode(errors="replace") if keys else ""
 
