@@ -27,11 +27,15 @@ _SETTING = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*([^#]*)")
 _INCLUDE = re.compile(r"\s*include\s+([^\s#]+)", re.IGNORECASE)
 
 _NEEDED = ("ResumeProgram", "SuspendProgram", "ResumeFailProgram", "PrologSlurmctld", "JobSubmitPlugins")
-_WISHED: Mapping[str, str] = {
-    "SlurmctldParameters": "idle_on_node_suspend,power_save_interval=1,power_save_min_interval=0",
-    "ReconfigFlags": "KeepPowerSaveSettings",
+_WISHED: Mapping[str, tuple[str, str]] = {
+    "SlurmctldParameters": (
+        "idle_on_node_suspend,power_save_interval=1,power_save_min_interval=0",
+        "cloud nodes then come and go faster",
+    ),
+    "ReconfigFlags": ("KeepPowerSaveSettings", "power saving as changed by hand then outlives a reconfiguration"),
+    "MinJobAge": ("3600", "the gateway may then be away for an hour and still learn how a job ended"),
 }
-"""Make nodes come and go faster; where a site has its own values they stay, and it is told what to add to them."""
+"""Key → what we set, and why. Where a site has its own value that stays, and it is told of ours."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,8 @@ class SiteConf:
         """What the site sets to its own liking, and might add to."""
         own = {name for _, name, _ in self._settings()}
         return [
-            f"{key} is the site's own and stays; nodes come sooner with {words} added to it"
-            for key, words in _WISHED.items()
+            f"{key} is the site's own and stays; with {words}, {why}"
+            for key, (words, why) in _WISHED.items()
             if key.lower() in own
         ]
 
@@ -125,7 +129,7 @@ class CloudPartition:
     def text(self, conf: SiteConf) -> str:
         """burst.conf for the site of ``conf``: what the site has its own values for is left out."""
         own = {line.setting[0].lower() for line in conf.lines if line.setting}
-        wished = {key: words for key, words in _WISHED.items() if key.lower() not in own}
+        wished = {key: words for key, (words, _) in _WISHED.items() if key.lower() not in own}
         settings = {**{name: str(path) for name, path in self.programs.items()}, "JobSubmitPlugins": "lua", **wished}
         lines = [
             f"# {OURS}; burst site uninstall removes it.",
