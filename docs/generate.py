@@ -10,7 +10,7 @@ import click
 from pydantic_core import PydanticUndefined
 
 from gateway.cli.burst import SECTIONS, burst
-from gateway.settings import Settings, SizeSettings, UnitSettings
+from gateway.settings import Settings, SiteSettings, SizeSettings, UnitSettings
 
 HERE = Path(__file__).parent
 WIDTH = 100
@@ -39,7 +39,9 @@ def settings() -> str:
     )
     sizes = "\n## One of `sizes`\n\nIn the file each is a `[[sizes]]` table.\n\n"
     units = "\n## One of `units`\n\nIn the file each is a `[[units]]` table; see [money](money.md).\n\n"
-    return intro + _table(Settings) + sizes + _table(SizeSettings) + units + _table(UnitSettings)
+    site = "\n## `site`\n\nIn the file a `[site]` table; see [site.md](site.md).\n\n"
+    tables = (sizes, SizeSettings), (units, UnitSettings), (site, SiteSettings)
+    return intro + _table(Settings) + "".join(heading + _table(kind) for heading, kind in tables)
 
 
 def _command(name: str) -> str:

@@ -30,6 +30,7 @@ from gateway.accounting.tariff import Tariff
 from gateway.accounting.units import format_credits
 from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import Place, Standing, attempts_of, hand_over, standing, submission_of, superseded
+from gateway.engines.site_jobs import SiteJobs
 from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, SchedulerRefused
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.browsers import BrowserStore
@@ -141,6 +142,8 @@ class Ports:
     """Given to every job, besides what is its own."""
     shared_filesystem: bool
     now: Callable[[], datetime]
+    site: SiteJobs | None = None
+    """Of a site's own cluster: the jobs that its own sbatch put there."""
     first_try: bool = False
     """Nobody can have handed the job to Slurm before: it is the submitting request that performs."""
     job_keys: KeyIssuer | None = None
@@ -226,6 +229,8 @@ def inputs_text(job: Job) -> str:
 
 def queue(job: Job, ports: Ports) -> Done:
     """Slurm has the job; a try whose reply was lost is looked up first, also for a job that was cancelled since."""
+    if job.request.site_directory:
+        return _release(job, ports)
     if job.cancel_requested:
         known = ports.engine.find(job.id)
         return _never_ran("cancelled before Slurm had it") if known is None else _queued(known)
@@ -339,7 +344,7 @@ def billing(job: Job, ports: Ports, now: datetime) -> Bill:
 def printed_to(job: Job, attempt: Attempt, place: Place, stream: str = "stdout") -> str:
     """The path of a run's stdout, or of its stderr, among its outputs."""
     path = attempt.stdout if stream == "stdout" else attempt.stderr
-    return path.removeprefix(f"{place.directory}/{job.id}/work/")
+    return path.removeprefix(f"{job.work(place.directory)}/")
 
 
 def _delivered(job: Job, order: UnitOrder, attempt: Attempt, parts: Iterable[Part], ports: Ports) -> Delivery:
@@ -394,11 +399,29 @@ def _forgotten(job: Job, ports: Ports) -> Outcome:
     """slurmctld died before it had saved the job: one that never ran is given to it again, another is lost."""
     with ports.reads() as work:
         ran = any(attempt.started_at for attempt in work.jobs.attempts(job.id))
-    if ran or ports.now() - job.submitted_at > _REMEMBERED_FOR:
+    if ran or job.request.site_directory or ports.now() - job.submitted_at > _REMEMBERED_FOR:
         lost = "Slurm does not know it any more"
         return Done(lost, {"state": "NODE_FAIL", "reason": lost, "ended_at": ports.now()})
     again = queue(job, ports)
     return again if again.stage else Wait("Slurm had lost it and was given it again", again.facts)
+
+
+def _release(job: Job, ports: Ports) -> Done:
+    """A job that the site's own sbatch gave to Slurm is told that it may start, and from then on known by our token."""
+    assert ports.site is not None  # noqa: S101 - who has such jobs has a site
+    assert job.scheduler_id is not None  # noqa: S101 - it came with one
+    try:
+        if job.cancel_requested:
+            ports.engine.cancel(job.scheduler_id)
+            return _never_ran("cancelled before it was released")
+        ports.site.release(job.scheduler_id, job.id, job.offer)
+    except NotFound:
+        return _never_ran("it was gone before it was released")
+    except SchedulerRefused as refusal:
+        with suppress(SchedulerRefused, NotFound):
+            ports.engine.cancel(job.scheduler_id)
+        return _never_ran(f"Slurm would not start it: {refusal.detail}")
+    return Done(f"job {job.scheduler_id} of the site may start", {"scheduler_id": job.scheduler_id})
 
 
 def _queued(scheduler_id: int) -> Done:

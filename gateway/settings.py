@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -146,6 +146,28 @@ DEFAULT_UNITS = (
     UnitSettings(code="run@v1", title="successful runs", credits_per_unit=Decimal("0.050000"), meter="exit-0"),
 )
 
+class SiteSettings(BaseModel):
+    """A site's own Slurm cluster that the gateway serves, in place of one of its own; burst site install sets it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slurm_conf: Path = Field(description="the site's slurm.conf")
+    munge_key: Path = Field(default=Path("/etc/munge/munge.key"), description="the site's key, for nodes that join")
+    partition: str = Field(
+        default="cloud", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$", description="partition whose jobs go to the cloud"
+    )
+    users: dict[str, str] = Field(
+        default={}, description="the site's user names → the gateway's, where they differ; one name each way"
+    )
+
+    @field_validator("users")
+    @classmethod
+    def _one_to_one(cls, users: dict[str, str]) -> dict[str, str]:
+        if len(set(users.values())) != len(users):
+            raise ValueError("two of the site's users have one user of the gateway")
+        return users
+
+
 DEFAULT_SIZES = (
     SizeSettings(name="small", cores=2, memory_mb=1024, credits_per_hour=1.2, max_nodes=12),
     SizeSettings(name="large", cores=8, memory_mb=4096, credits_per_hour=6.0, max_nodes=4),
@@ -194,7 +216,12 @@ class Settings(BaseSettings):
     nodes: Literal["auto", "container", "process"] = Field(
         default="auto", description="form of the local cloud's nodes; auto tries containers first"
     )
-    sizes: tuple[SizeSettings, ...] = Field(default=DEFAULT_SIZES, description="sizes of the local cloud")
+    site: SiteSettings | None = Field(
+        default=None, description="a Slurm cluster that is there already, served in place of an own one"
+    )
+    sizes: tuple[SizeSettings, ...] = Field(
+        default=DEFAULT_SIZES, validate_default=True, description="sizes of the local cloud; for a site, without GPUs"
+    )
     clouds: tuple[CloudSettings, ...] = Field(default=(), description="clouds beside the local one; see docs/clouds.md")
     node_address: str | None = Field(
         default=None,
@@ -246,6 +273,12 @@ class Settings(BaseSettings):
     demo_credits: float = Field(default=100.0, ge=0, description="credits that the demo user starts with")
     session_hours: int = Field(default=12, ge=1, le=168, description="how long a login lasts")
     clock_skew_s: int = Field(default=60, ge=0, le=300, description="difference of clocks that a signature may show")
+
+    @field_validator("sizes")
+    @classmethod
+    def _without_gpus(cls, sizes: tuple[SizeSettings, ...], info: ValidationInfo) -> tuple[SizeSettings, ...]:
+        """A site's GresTypes and gres.conf are its own, so its cloud partition has no GPUs."""
+        return tuple(size for size in sizes if not size.gpus) if info.data.get("site") else sizes
 
     @classmethod
     def load(cls, directory: Path) -> Settings:

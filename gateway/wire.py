@@ -503,6 +503,8 @@ class PrologReply(View):
     environment: dict[str, str]
     store: JobStore | None = None
     """None where the store gives jobs no keys."""
+    work: str | None = None
+    """The job's working directory, where it is not DIRECTORY/work: a site's own, which is only looked at."""
 
 
 class PrologFailedRequest(Request):

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gateway.bootstrap import site
 from gateway.bootstrap.checks import check
 from gateway.bootstrap.lifecycle import down, make_ready, up
 from gateway.errors import BurstError
@@ -48,8 +49,20 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
             return None
         case "down":
             return down(directory, _tell)
-        case _:
+        case "check":
             return check(directory)
+        case _:
+            return _of_site(options, directory, assignments)
+
+
+def _of_site(options: argparse.Namespace, directory: Path, assignments: dict[str, str]) -> dict[str, Any]:
+    match options.verb:
+        case "site-install":
+            return site.install(directory, assignments, _tell, dry_run=options.dry_run)
+        case "site-uninstall":
+            return site.uninstall(directory, _tell, dry_run=options.dry_run)
+        case _:
+            return site.add_user(directory, options.name, options.credits)
 
 
 def _serve(settings: Settings) -> None:
@@ -61,10 +74,14 @@ def _serve(settings: Settings) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.bootstrap", description=__doc__)
-    parser.add_argument("verb", choices=("up", "down", "check", "serve"))
+    verbs = ("up", "down", "check", "serve", "site-install", "site-uninstall", "site-user")
+    parser.add_argument("verb", choices=verbs)
     parser.add_argument("--dir", dest="directory", type=Path, required=True)
     parser.add_argument("--foreground", action="store_true")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--name")
+    parser.add_argument("--credits", type=float, default=0.0)
     return parser.parse_args()
 
 

@@ -21,12 +21,14 @@ from gateway.bootstrap.machine import Machine
 from gateway.bootstrap.secret_file import kept
 from gateway.engines.power import Power
 from gateway.engines.run import Place
+from gateway.engines.site_slurm import SiteSlurm
 from gateway.engines.slurm_conf import PARTITION
 from gateway.errors import DoiRefused
 from gateway.identity.authenticate import Verifier
 from gateway.identity.credentials import Credentials
 from gateway.identity.join import token_hash
 from gateway.identity.key_ring import KeyRing
+from gateway.identity.site_key import SiteKey, new_key
 from gateway.placement.offers import Offer
 from gateway.provisioning import seed
 from gateway.provisioning.fleet import ElasticNode, Fleet
@@ -36,11 +38,13 @@ from gateway.provisioning.supply import Supplies
 from gateway.provisioning.user_data import UserData, render
 from gateway.publishing.datacite import DataCite
 from gateway.route import Hands, Ports, Work
+from gateway.runner.arrivals import Arrivals
 from gateway.runner.budgets import BudgetRunner
 from gateway.runner.job_keys import JobKeyRunner
 from gateway.runner.jobs import JobRunner
 from gateway.runner.nodes import NodeRunner
 from gateway.runner.site import NodesReady, SiteServer
+from gateway.service.arrivals import NOT_PAID, ArrivalService
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
 from gateway.service.fleet import FleetService
@@ -75,6 +79,8 @@ class Assembled:
     job_keys: JobKeyRunner
     budgets: BudgetRunner
     site: SiteServer
+    arrivals: Arrivals | None
+    """Only of a gateway that serves a site's own cluster."""
     database: Database
 
 
@@ -84,6 +90,7 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     database.migrate()
     ring = KeyRing.open(settings.secrets_dir / "signing-keys.json", _now())
     audience = f"burst/{settings.name}/{machine.site_id}"
+    slurm = machine.slurm if isinstance(machine.slurm, SiteSlurm) else None
     ports = _ports(settings, machine, database, ring)
     ready = NodesReady()
     supplies = Supplies.of(settings)
@@ -92,10 +99,11 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     hands = Hands()
     job_runner = JobRunner(ports, hands)
     gateway = _gateway(settings, machine, ports, audience=audience, hands=hands, nodes=node_runner, jobs=job_runner)
-    site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake)
+    site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake, owner=slurm.slurm_user if slurm else -1)
     _know_nodes(settings, database)
     budgets = BudgetRunner(ports, job_runner.wake)
-    return Assembled(gateway, node_runner, job_runner, JobKeyRunner(ports), budgets, site, database)
+    arrivals = _arrivals(settings, machine, ports, audience=audience, hands=hands, jobs=job_runner)
+    return Assembled(gateway, node_runner, job_runner, JobKeyRunner(ports), budgets, site, arrivals, database)
 
 
 def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRing) -> Ports:
@@ -116,7 +124,7 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
         store=machine.store.open(),
         tariff=Tariff.of(_offers(settings, machine)),
         ring=ring,
-        place=Place(machine.job_directory, machine.job_user, frozenset({PARTITION})),
+        place=_place(settings, machine),
         environment={
             "PATH": ":".join(("/usr/local/bin:/usr/bin:/bin", *machine.slurm_programs)),
             "LANG": "C.UTF-8",
@@ -126,6 +134,7 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
         shared_filesystem=not machine.isolated,
         now=_now,
         job_keys=machine.job_keys,
+        site=machine.slurm.jobs() if isinstance(machine.slurm, SiteSlurm) else None,
     )
 
 
@@ -137,6 +146,13 @@ def _store_environment(machine: Machine) -> dict[str, str]:
         return place
     sts = {"AWS_ENDPOINT_URL_STS": f"{machine.node_url}{sts_door.PATH}", "AWS_ROLE_ARN": ROLE_ARN}
     return {**place, **sts, "AWS_REGION": access.region, "AWS_DEFAULT_REGION": access.region}
+
+
+def _place(settings: Settings, machine: Machine) -> Place:
+    if settings.site is None:
+        return Place(machine.job_directory, machine.job_user, frozenset({PARTITION}))
+    names = {ours: theirs for theirs, ours in settings.site.users.items()}
+    return Place(machine.job_directory, None, partition=settings.site.partition, unix_names=names)
 
 
 def _provisioner(machine: Machine, database: Database, ports: Ports, supplies: Supplies) -> Provisioner:
@@ -184,7 +200,7 @@ def _gateway(
     credential_ring = KeyRing.open(settings.secrets_dir / "credential-keys.json", _now(), "ES256")
     credentials = Credentials(credential_ring, machine.url, audience)
     lifetime = timedelta(hours=settings.session_hours)
-    limits = Limits(settings.default_time_limit_min * 60, settings.max_time_limit_min * 60)
+    limits = _limits(settings)
     offers = _offers(settings, machine)
     facts = NodeFacts(
         audience=audience,
@@ -203,7 +219,17 @@ def _gateway(
         jobs=job_service,
         money=MoneyService(ports.works, ports.reads, _catalogue(settings), _now),
         publications=PublicationService(ports, job_service, _publisher(settings, machine), audience),
-        nodes=NodeService(ports.works, ports.engine, ports.store, credentials, facts, jobs.wake, nodes.wake, _now),
+        nodes=NodeService(
+            ports.works,
+            ports.engine,
+            ports.store,
+            credentials,
+            facts,
+            jobs.wake,
+            nodes.wake,
+            _now,
+            lambda task: ports.site.send_back(task.id, NOT_PAID) if ports.site else None,
+        ),
         fleet=FleetService(ports.reads, offers),
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, _now),
         slurm=SlurmService(ports, job_service, machine.slurm.engine(), PARTITION),
@@ -233,6 +259,21 @@ def _seed(settings: Settings, address: str, name: str) -> bytes | None:
     clouds = (cloud for cloud in settings.clouds if cloud.kind == "vms")
     found = (seed.read(settings.vms_dir / cloud.name, address, name) for cloud in clouds)
     return next((content for content in found if content is not None), None)
+
+
+def _arrivals(
+    settings: Settings, machine: Machine, ports: Ports, *, audience: str, hands: Hands, jobs: JobRunner
+) -> Arrivals | None:
+    if settings.site is None or ports.site is None:
+        return None
+    key = SiteKey.read(kept(settings.secrets_dir / "site-jobs.jwk", new_key), settings.name, audience)
+    offers, users = _offers(settings, machine), settings.site.users
+    service = ArrivalService(ports, ports.site, key, users, offers, _limits(settings), hands, jobs.wake)
+    return Arrivals(ports.site, service.welcome)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.default_time_limit_min * 60, settings.max_time_limit_min * 60)
 
 
 def _offers(settings: Settings, machine: Machine) -> tuple[Offer, ...]:

@@ -60,6 +60,17 @@ def down(directory: Path, progress: Progress) -> dict[str, Any]:
     return {"stopped": stopped, "directory": str(settings.directory)}
 
 
+def configured(directory: Path, assignments: Mapping[str, str]) -> Settings:
+    """The settings as they would be with these. Raises InvalidRequest for a key or value that is none."""
+    values: dict[str, Any] = {key: _value(key, text) for key, text in assignments.items()}
+    try:
+        return Settings(**{**values, "directory": directory.resolve()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InvalidRequest(f"{key}: {first['msg']}", hint="docs/configuration.md lists them", field=key) from error
+
+
 def configure(directory: Path, assignments: Mapping[str, str]) -> None:
     """Keep ``key=value`` settings in DIR/burst.toml. Raises InvalidRequest for a key or value that is none."""
     if not assignments:
@@ -69,12 +80,7 @@ def configure(directory: Path, assignments: Mapping[str, str]) -> None:
     values = known | {key: _value(key, text) for key, text in assignments.items()}
     if values == known:
         return
-    try:
-        Settings(**{**values, "directory": directory})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InvalidRequest(f"{key}: {first['msg']}", hint="docs/configuration.md lists them", field=key) from error
+    configured(directory, assignments)
     temporary = path.with_suffix(".new")
     temporary.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in values.items()))
     temporary.replace(path)

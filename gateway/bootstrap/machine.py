@@ -21,6 +21,7 @@ from gateway.daemons import Daemon
 from gateway.engines import distribution, ports
 from gateway.engines.distribution import Distribution
 from gateway.engines.embedded import EmbeddedSlurm, Site, own_address
+from gateway.engines.site_slurm import OnNodes, SiteSlurm
 from gateway.engines.slurm_conf import Form
 from gateway.provisioning.cloud_router import CloudRouter
 from gateway.provisioning.clouds import end_all, open_cloud
@@ -127,12 +128,14 @@ class Machine:
         if self.isolated:
             return {}
         programs = {name: str(self.distribution.program(name)) for name in ("slurmd", "slurmstepd")}
-        return {**programs, "slurm_conf": self.slurm.environment()["SLURM_CONF"]}
+        return {**programs, "slurm_conf": self.slurm.node_conf}
 
     @cached_property
-    def slurm(self) -> EmbeddedSlurm:
-        """The embedded cluster."""
+    def slurm(self) -> EmbeddedSlurm | SiteSlurm:
+        """The embedded cluster, or the site's."""
         wrapper = AGENT_ON_NODES if self.isolated else str(self._process_wrapper())
+        if self.settings.site is not None:
+            return SiteSlurm(self.settings, self.distribution, OnNodes(prolog=wrapper, epilog=wrapper))
         form: Form = "container" if self.isolated else "process"
         # The image brings PMIx, so that a plain srun starts the ranks of an MPI program.
         mpi = "pmix" if self.isolated else "none"

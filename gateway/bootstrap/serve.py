@@ -75,10 +75,14 @@ def _running(parts: Assembled, machine: Machine) -> Iterator[None]:
     parts.jobs.start()
     parts.job_keys.start()
     parts.budgets.start()
+    if parts.arrivals is not None:
+        parts.arrivals.start()
     try:
         yield
     finally:
         ended.set()
+        if parts.arrivals is not None:
+            parts.arrivals.stop()
         parts.site.shutdown()
         parts.job_keys.stop()
         parts.budgets.stop()

@@ -51,6 +51,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "nodes": "nodes: List the elastic nodes.",
         "offers": "nodes: List what can be had, and for how much.",
     },
+    "A Slurm cluster that is there": {
+        "site": "site: Extend its slurm.conf by a cloud partition, and take that back.",
+    },
     "Shell": {
         "commands": "commands: Write sbatch, squeue, scancel, sacct, sinfo and scontrol into a folder.",
         "completion": "completion: Print the completion script of a shell.",

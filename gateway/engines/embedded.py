@@ -131,6 +131,11 @@ class EmbeddedSlurm:
         programs = os.pathsep.join(map(str, self._distribution.path))
         return {"SLURM_CONF": str(self._settings.slurm_dir / HEAD_CONF), "PATH": f"{programs}:{_SYSTEM_PATH}"}
 
+    @property
+    def node_conf(self) -> str:
+        """Process form: the configuration that a node's slurmd reads."""
+        return self.environment()["SLURM_CONF"]
+
     def slurmd_command(self, node: str) -> list[str]:
         """Process form: the command that is node ``node`` (in the foreground, with ``environment()``).
 

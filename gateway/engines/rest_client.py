@@ -31,10 +31,10 @@ _LOST_HINT = "Slurm may have acted on it: look the job up by its token before an
 
 
 class RestClient:
-    """Thread-safe; keeps its connections open."""
+    """Thread-safe; keeps its connections open. ``url`` is http://HOST:PORT or unix:PATH."""
 
     def __init__(self, url: str, user: str, token: Callable[[], str], timeout_s: float) -> None:
-        self._http = httpx2.Client(base_url=url, timeout=timeout_s)
+        self._http = _opened(url, timeout_s)
         self._user = user
         self._token = token
         self._version: str | None = None
@@ -132,6 +132,14 @@ class RestClient:
         except httpx2.TransportError as error:
             hint = _RETRY_HINT if method == "GET" else _LOST_HINT
             raise SchedulerUnavailable(f"slurmrestd did not answer: {error}", hint=hint) from error
+
+
+def _opened(url: str, timeout_s: float) -> httpx2.Client:
+    scheme, _, path = url.partition(":")
+    if scheme != "unix":
+        return httpx2.Client(base_url=url, timeout=timeout_s)
+    # Enough connections for every worker; a socket's peer is known by its uid, so there is no host to name.
+    return httpx2.Client(base_url="http://localhost", transport=httpx2.HTTPTransport(uds=path), timeout=timeout_s)
 
 
 def _answer(response: httpx2.Response, *, safe: bool) -> dict[str, Any]:

@@ -54,6 +54,14 @@ class Place:
     user: str | None
     partitions: frozenset[str] | None = None
     """Those that the cluster has; None: its own names are used, whatever they are."""
+    partition: str | None = None
+    """On a cluster that is not ours: the only one that our jobs may go to."""
+    unix_names: Mapping[str, str] | None = None
+    """There also: a job runs as its owner; the gateway's names of users → the cluster's, where they differ."""
+
+    def user_of(self, job: Job) -> str | None:
+        """Whom a job runs as."""
+        return self.user if self.unix_names is None else self.unix_names.get(job.user, job.user)
 
     def knows(self, partition: str) -> bool:
         """Whether every one of a list of partitions is the cluster's."""
@@ -62,11 +70,12 @@ class Place:
 
 def submission_of(job: Job, place: Place, environment: Mapping[str, str]) -> Submission:
     """What the engine is given: the script as it was, the job's options, the offer as a constraint."""
-    home = f"{place.directory}/{job.id}"
     options = {**job.request.options, "job-name": job.request.name}
     # An unchanged script names the partition of the site that it was written for.
     if not place.knows(options.get("partition", PARTITION)):
         del options["partition"]
+    if place.partition is not None:
+        options["partition"] = place.partition
     asked = options.get("constraint")
     options["constraint"] = f"({asked})&{job.offer}" if asked else job.offer
     return Submission(
@@ -74,9 +83,9 @@ def submission_of(job: Job, place: Place, environment: Mapping[str, str]) -> Sub
         script=job.request.script,
         options=options,
         environment=_environment(job, environment),
-        working_directory=job.request.submit_directory if job.request.in_place else f"{home}/work",
+        working_directory=job.work(place.directory),
         arguments=tuple(job.request.arguments),
-        user=place.user,
+        user=place.user_of(job),
     )
 
 

@@ -182,7 +182,7 @@ def _head(plan: ClusterPlan) -> Lines:
 
 
 def _nodes(plan: ClusterPlan) -> str:
-    lines = [_node_line(group, plan) for group in plan.groups]
+    lines = [node_line(group, plan.form, plan.head_address) for group in plan.groups]
     lines.append(
         f"PartitionName={PARTITION} Nodes=ALL Default=YES State=UP OverSubscribe=EXCLUSIVE"
         f" DefaultTime={plan.default_time_limit_min} MaxTime={plan.max_time_limit_min}"
@@ -190,13 +190,14 @@ def _nodes(plan: ClusterPlan) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _node_line(group: NodeGroup, plan: ClusterPlan) -> str:
+def node_line(group: NodeGroup, form: Form, address: str) -> str:
+    """The NodeName line of a size's nodes; process nodes are at ``address``. Raises ValueError for some without ports."""
     words = [f"NodeName={group.nodes} State=CLOUD CPUs={group.cpus} RealMemory={group.memory_mb}"]
     words.append(f"Feature={group.name} Weight={group.weight}")
     if group.gpus:
         words.append(f"Gres=gpu:{group.gpus}")
-    if plan.form == "process":
-        words.append(f"NodeAddr={plan.head_address} Port={_ports(group)}")
+    if form == "process":
+        words.append(f"NodeAddr={address} Port={_ports(group)}")
     return " ".join(words)
 
 

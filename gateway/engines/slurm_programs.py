@@ -6,9 +6,13 @@ Invariant: slurmctld gives its programs no arguments of ours and wants absolute 
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+
+from gateway.errors import SetupError
 
 _MODULES = {
     "ResumeProgram": "resume",
@@ -18,24 +22,58 @@ _MODULES = {
 }
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """A cluster that is not ours: its cloud partition, and the uid of its SlurmUser, who runs the programs."""
+
+    partition: str
+    slurm_user: int
+
+
 def paths(folder: Path) -> dict[str, Path]:
     """Name of each program in slurm.conf → its path below ``folder``."""
     return {name: folder / module for name, module in _MODULES.items()}
 
 
-def install(programs: dict[str, Path], spool: Path, site_socket: Path, *, wait_s: int) -> None:
-    """Write the scripts; ``wait_s``: how long PrologSlurmctld may hold a job back, in seconds."""
+def install(
+    programs: dict[str, Path], spool: Path, site_socket: Path, *, wait_s: int, foreign: Foreign | None = None
+) -> None:
+    """Write the scripts; ``wait_s``: how long PrologSlurmctld may hold a job back, in seconds.
+
+    On a foreign cluster jobs of other partitions are nothing to PrologSlurmctld. Raises SetupError where its SlurmUser
+    can run no Python.
+    """
+    python = _python_of(foreign.slurm_user) if foreign else sys.executable
     request = (str(spool), str(site_socket))
     arguments = dict.fromkeys(_MODULES, request) | {"PrologSlurmctld": (str(site_socket), str(wait_s))}
     for name, path in programs.items():
-        _write(path, _script(_MODULES[name], arguments[name]))
+        guarded = foreign.partition if foreign and name == "PrologSlurmctld" else None
+        _write(path, _script(python, _MODULES[name], arguments[name], guarded))
 
 
-def _script(module: str, arguments: tuple[str, ...]) -> str:
-    home = Path(str(resources.files("slurm_plugins"))).parent
+def _python_of(uid: int) -> str:
+    """A Python that this user can run the programs with: ours may lie in a folder that is closed to him."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        command = ["env", f"PYTHONPATH={_home()}", python, "-S", "-c", "import slurm_plugins.spool"]
+        done = subprocess.run(command, user=uid, extra_groups=[], cwd="/", capture_output=True, check=False)
+        if done.returncode == 0:
+            return python
+    raise SetupError(
+        f"the site's SlurmUser (uid {uid}) can read neither {sys.executable} nor {_home()} with /usr/bin/python3",
+        hint="install the gateway where every user may read it, such as /opt/burst",
+    )
+
+
+def _home() -> Path:
+    return Path(str(resources.files("slurm_plugins"))).parent
+
+
+def _script(python: str, module: str, arguments: tuple[str, ...], partition: str | None) -> str:
     # -S leaves out site-packages and their start-up files: these programs are plain Python and must start fast.
-    words = [f"PYTHONPATH={home}", sys.executable, "-S", "-m", f"slurm_plugins.{module}", *arguments]
-    return f'#!/bin/sh\nexec env {shlex.join(words)} "$@"\n'
+    words = [f"PYTHONPATH={_home()}", python, "-S", "-m", f"slurm_plugins.{module}", *arguments]
+    # Asked before Python is started: it must cost the other jobs of a busy cluster next to nothing.
+    guard = f'[ "$SLURM_JOB_PARTITION" = {shlex.quote(partition)} ] || exit 0\n' if partition else ""
+    return f'#!/bin/sh\n{guard}exec env {shlex.join(words)} "$@"\n'
 
 
 def _write(path: Path, text: str) -> None:

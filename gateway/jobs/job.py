@@ -97,6 +97,8 @@ class JobRequest:
     in_place: bool = False
     """Runs in ``submit_directory`` on a file system that its nodes share with the submitter, not in a folder of its
     own."""
+    site_directory: str = ""
+    """Working directory of a job that came by a site's own sbatch; "" for one that the gateway submits itself."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,12 @@ class Job:
     exit_code: int | None = None
     stop_reason: str = ""
     """Why the gateway itself ended it; "" when it did not."""
+
+    def work(self, parent: str) -> str:
+        """Its working directory on the nodes; ``parent`` is the parent of the gateway's own jobs' folders."""
+        request = self.request
+        own = request.submit_directory if request.in_place else f"{parent}/{self.id}/work"
+        return request.site_directory or own
 
 
 @dataclass(frozen=True)

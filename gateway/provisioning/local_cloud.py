@@ -70,6 +70,13 @@ def choose_host(settings: Settings, progress: Progress = lambda _: None) -> tupl
     Raises SetupError if a form that was asked for by name is not possible.
     """
     settings.cloud_dir.mkdir(parents=True, exist_ok=True)
+    if settings.site is not None:
+        if settings.nodes == "container":
+            raise SetupError(
+                "a site's jobs run in the site's own directories, which a container does not have",
+                hint='set nodes = "process", or "auto"',
+            )
+        return ProcessHost(settings.cloud_dir), "nodes are processes, which share the site's file system and users"
     if settings.nodes == "process":
         return ProcessHost(settings.cloud_dir), "nodes are processes, as the settings ask"
     containers = _containers(settings)

@@ -70,13 +70,13 @@ class SiteServer(socketserver.ThreadingUnixStreamServer):
     """Answers on the socket: one JSON line in, for a wait one JSON line out.
 
     Only the socket's owner may connect to it; that is what proves the caller (unix(7), "Pathname socket ownership
-    and permissions").
+    and permissions"). ``owner`` is the uid of a site's SlurmUser; else it is this process's own.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, path: Path, ready: NodesReady, wake: Callable[[], None]) -> None:
+    def __init__(self, path: Path, ready: NodesReady, wake: Callable[[], None], *, owner: int = -1) -> None:
         path.unlink(missing_ok=True)
         self.ready = ready
         self.wake = wake
@@ -85,6 +85,7 @@ class SiteServer(socketserver.ThreadingUnixStreamServer):
             super().__init__(str(path), _Line)
         finally:
             os.umask(before)
+        os.chown(path, owner, -1)
 
 
 class _Line(socketserver.StreamRequestHandler):

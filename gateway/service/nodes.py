@@ -6,9 +6,10 @@ Invariant: a node speaks only for itself and for jobs that Slurm placed on it.
 from __future__ import annotations
 
 import hmac
+import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from gateway import wire
@@ -27,6 +28,9 @@ from gateway.slurm.dependencies import named
 from gateway.staging import stage_in, stage_out
 from gateway.staging.job_keys import OBJECTS, readable
 from gateway.staging.object_store import ObjectStore
+
+TOKEN = re.compile(r"[0-9a-f]{32}")
+"""A job's own id, by which its AdminComment in Slurm is known to be ours."""
 
 LEASE_S = 900
 """How long a node may live without a word from the gateway."""
@@ -61,6 +65,8 @@ class NodeService:
     wake_jobs: Callable[[], None]
     wake_nodes: Callable[[], None]
     now: Callable[[], datetime]
+    strangers: Callable[[SchedulerJob], object] = field(default=lambda _: None)
+    """Told of a job on one of our nodes that no job of the gateway is behind."""
 
     def join(self, request: wire.JoinRequest, address: str | None) -> wire.JoinReply:
         """Trade a one-time token. Raises BadSignature, SignatureReplayed.
@@ -110,6 +116,9 @@ class NodeService:
     def prolog(self, node: ElasticNode, request: wire.PrologRequest) -> wire.PrologReply:
         """What to do before a job starts. Raises Refused for a job that is not on this node."""
         task = self._placed(node, request.scheduler_id)
+        if not TOKEN.fullmatch(task.token):
+            self.strangers(task)
+            raise NotFound(f"Job {task.id} is none of the gateway's.")
         with self.works() as work:
             job = work.jobs.get(task.token)
             attempt = self._begin(work, job, task)
@@ -121,13 +130,14 @@ class NodeService:
             burst_id=job.id,
             attempt=attempt.label,
             directory=f"{self.facts.job_directory}/{job.id}",
-            user=self.facts.job_user,
+            user=task.user if job.request.site_directory else self.facts.job_user,
             leader=node.name == task.nodes[0],
             inputs=stage_in.for_attempt(self.store, inputs),
             stage_out=job.request.burst.stage_out,
             credential=self._credential(job, attempt, node, needed),
             environment=self._streams(job, task),
             store=self._keyed_store(attempt, inputs),
+            work=job.request.site_directory or None,
         )
 
     def prolog_failed(self, node: ElasticNode, request: wire.PrologFailedRequest) -> None:
@@ -175,7 +185,7 @@ class NodeService:
 
     def _streams(self, job: Job, task: SchedulerJob) -> dict[str, str]:
         """Where below its working directory the job prints."""
-        top = f"{self.facts.job_directory}/{job.id}/work/"
+        top = f"{job.work(self.facts.job_directory)}/"
         paths = {"BURST_STDOUT": task.standard_output, "BURST_STDERR": task.standard_error}
         return {name: path.removeprefix(top) for name, path in paths.items() if path.startswith(top)}
 

@@ -56,7 +56,9 @@ class SqlJobs:
 
     def by_scheduler_id(self, scheduler_id: int) -> Job:
         """See ``JobStore.by_scheduler_id``."""
-        return self._one(select(jobs).where(jobs.c.scheduler_id == scheduler_id), str(scheduler_id))
+        # A site's slurmctld may have begun its numbers anew: the latest is meant.
+        mine = select(jobs).where(jobs.c.scheduler_id == scheduler_id).order_by(jobs.c.submitted_at.desc())
+        return self._one(mine, str(scheduler_id))
 
     def at(self, stages: Collection[Stage]) -> tuple[OpenJob, ...]:
         """See ``JobStore.at``."""

@@ -93,7 +93,7 @@ def stage_out(node: Node, job: Job, plan: Json) -> tuple[list[Json], list[str]]:
     if book.get("last") is None:
         book.put("last", is_last(node, job, plan))
     mine = is_output if book.get("last") else is_printed
-    found = named(survey(node.directory(plan) / "work", job), node.identity["node"])
+    found = named(survey(node.work(plan), job), node.identity["node"])
     found = [file for file in found if before.get(file.name) != file.stamp and mine(plan, file.path)]
     errors = [f"{file.path}: {file.trouble}" for file in found if file.trouble]
     outputs = [file for file in found if not file.trouble]

@@ -49,7 +49,7 @@ def _stage_in(node: Node, job: Job, plan: Json) -> None:
     book = node.book(job.id)
     try:
         make_directory(node, job, plan)
-        work = node.directory(plan) / "work"
+        work = node.work(plan)
         for wanted in plan["inputs"]:
             fetch(wanted, work, job, node.patience_s)
         make_folders_of_streams(work, job, plan)
@@ -97,7 +97,7 @@ def baseline(node: Node, job: Job, plan: Json) -> Json:
     kept = node.directory(plan) / "baseline.json"
     with node.lock():
         if not kept.exists():
-            found = {file.name: file.stamp for file in survey(node.directory(plan) / "work", job)}
+            found = {file.name: file.stamp for file in survey(node.work(plan), job)}
             write_privately(kept, json.dumps(found))
         return dict(json.loads(kept.read_text()))
 

@@ -36,7 +36,7 @@ def live(node: Node, number: int, parent: int) -> int:
     book = node.book(number)
     plan = book.get("plan")
     job = Job(number, plan["uid"], plan["gid"])
-    path = node.directory(plan) / "work" / plan["environment"].get("BURST_STDOUT", f"slurm-{number}.out")
+    path = node.work(plan) / plan["environment"].get("BURST_STDOUT", f"slurm-{number}.out")
     shown = 0
     while book.live.exists() and Path(f"/proc/{parent}").exists():
         with contextlib.suppress(Unavailable, FileTrouble), opened(path, job) as file:

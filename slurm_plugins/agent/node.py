@@ -50,6 +50,10 @@ class Node:
             raise FileTrouble(f"{directory} is no place for a job")
         return directory
 
+    def work(self, plan: Json) -> Path:
+        """Where the job runs: in its own directory, or in one of its user's that is only looked at."""
+        return Path(plan["work"]) if plan.get("work") else self.directory(plan) / "work"
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep the other agents of a shared file system from making and removing jobs' directories."""

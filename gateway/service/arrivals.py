@@ -1,0 +1,182 @@
+"""ArrivalService: a job that came by a site's own sbatch becomes one of the gateway's: owner, price, hold, evidence.
+
+Invariant: as for a submitted job, everything that can refuse it is asked before anything is created, and all of it is
+created in one transaction; only then is slurmctld told that it may start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from gateway.accounting import cheque
+from gateway.accounting.quote import Quote, quote
+from gateway.accounting.units import format_credits
+from gateway.engines.site_jobs import SiteJob, SiteJobs
+from gateway.errors import InvalidRequest, NotFound, Refused
+from gateway.identity.authorise import Action, authorise, demand
+from gateway.identity.evidence import Evidence
+from gateway.identity.site_key import SiteKey
+from gateway.identity.users import User
+from gateway.intake import burst
+from gateway.intake import script as script_lines
+from gateway.jobs.job import BurstOptions, Job, JobRequest
+from gateway.jobs.stages import Stage
+from gateway.placement.offers import Offer
+from gateway.placement.place import Placement, place
+from gateway.route import Hands, Ports, Work, step
+from gateway.service.submission import Limits
+
+NOT_PAID = "it started before it was paid for"
+"""Of a job that began on one of our nodes though nobody pays for it: somebody went past the hold."""
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """A job that may start: nothing of it is stored yet."""
+
+    found: SiteJob
+    request: JobRequest
+    placement: Placement
+    quote: Quote
+
+
+@dataclass(frozen=True)
+class ArrivalService:
+    """Takes in the jobs of one site. ``users``: the site's names of users → the gateway's, where they differ."""
+
+    ports: Ports
+    site: SiteJobs
+    key: SiteKey
+    users: Mapping[str, str]
+    offers: tuple[Offer, ...]
+    limits: Limits
+    hands: Hands
+    wake_jobs: Callable[[], None]
+
+    def welcome(self, found: SiteJob) -> Job:
+        """Fund a job that waits and let it start; one that was funded before is only told so.
+
+        Raises what refuses it, as a sentence for its owner, or SchedulerUnavailable.
+        """
+        job = self._known(found) or self._take_in(found)
+        if not self.hands.take(job.id):
+            return job  # the job runner has it in hand
+        try:
+            return step(job, self.ports) if job.stage is Stage.STAGED_IN else job
+        finally:
+            self.hands.give_back(job.id)
+            self.wake_jobs()
+
+    def _known(self, found: SiteJob) -> Job | None:
+        """The job that was taken in for it before the gateway could tell slurmctld."""
+        with self.ports.reads() as work:
+            mine = [job.id for job in work.jobs.at({Stage.STAGED_IN}) if job.scheduler_id == found.id]
+            return work.jobs.get(mine[0]) if mine else None
+
+    def _take_in(self, found: SiteJob) -> Job:
+        decision = self._decide(found)
+        with self.ports.works() as work:
+            owner = self._owner(work, found.user)
+            account = decision.request.burst.account_to or owner.account
+            demand(authorise(owner, Action.SUBMIT))
+            demand(authorise(owner, Action.SPEND, account=account))
+            evidence = self._evidence(decision)
+            return self._fund(work, self._job(decision, owner, account, evidence), decision, evidence)
+
+    def _decide(self, found: SiteJob) -> _Decision:
+        request = self._request(found, self._script(found.id))
+        placement = place(request.resources, self.offers)
+        priced = quote(request.resources, placement.offer.name, placement.nodes, self.ports.tariff)
+        cheque.check(priced.total_ucr, asked_ucr=request.burst.max_cost_ucr)
+        return _Decision(found, request, placement, priced)
+
+    def _script(self, job_id: int) -> str:
+        try:
+            return self.site.script(job_id)
+        except NotFound:
+            return ""
+
+    def _request(self, found: SiteJob, script: str) -> JobRequest:
+        asked = _asked(script)
+        if found.het:
+            raise InvalidRequest("heterogeneous jobs are not supported", hint="submit its components as jobs")
+        if found.resources.time_limit_s > self.limits.max_time_s:
+            raise InvalidRequest(
+                "its time limit is too long", hint=f"the longest is {self.limits.max_time_s // 60} min"
+            )
+        return JobRequest(
+            name=found.name,
+            script=script,
+            arguments=(),
+            options={},
+            resources=found.resources,
+            burst=BurstOptions(stage_out=asked.stage_out, account_to=asked.account_to, max_cost_ucr=asked.max_cost_ucr),
+            submit_directory=found.directory,
+            site_directory=found.directory,
+        )
+
+    def _owner(self, work: Work, unix_name: str) -> User:
+        name = self.users.get(unix_name, unix_name)
+        try:
+            return work.users.get(name)
+        except NotFound as error:
+            hint = f"ask its administrator for one: burst site user {name}"
+            raise Refused(f"{unix_name} has no account at the gateway", hint=hint) from error
+
+    def _evidence(self, decision: _Decision) -> Evidence:
+        found = decision.found
+        facts = {
+            "uid": found.uid,
+            "user": found.user,
+            "partition": found.partition,
+            "name": found.name,
+            "directory": found.directory,
+            "resources": vars(found.resources),
+            "script_sha256": hashlib.sha256(decision.request.script.encode()).hexdigest(),
+        }
+        return self.key.vouch(found.id, facts, decision.quote.total_ucr, self.ports.now())
+
+    def _job(self, decision: _Decision, owner: User, account: str, evidence: Evidence) -> Job:
+        return Job(
+            id=uuid.uuid4().hex,
+            scheduler_id=decision.found.id,
+            user=owner.name,
+            account=account,
+            request=decision.request,
+            offer=decision.placement.offer.name,
+            stage=Stage.FUNDED,
+            state="PENDING",
+            reason="",
+            hold_ucr=decision.quote.total_ucr,
+            authorisation=evidence.digest,
+            submitted_at=self.ports.now(),
+        )
+
+    def _fund(self, work: Work, job: Job, decision: _Decision, evidence: Evidence) -> Job:
+        found, nodes, now = decision.found, decision.placement.nodes, self.ports.now()
+        work.evidence.keep(evidence)
+        work.ledger.hold(job.id, job.account, job.hold_ucr, job.authorisation, now)
+        work.jobs.add(job)
+        limit = timedelta(seconds=job.request.resources.time_limit_s)
+        for stage, text in (
+            (Stage.SUBMITTED, f"{found.user} (uid {found.uid}) submitted {found.name} with the site's own sbatch"),
+            (Stage.AUTHORISED, f"vouched for by {evidence.kid}, paid by account {job.account}"),
+            (Stage.QUOTED, f"{nodes} of {job.offer} for at most {limit}: {format_credits(job.hold_ucr)}"),
+            (Stage.FUNDED, f"{format_credits(job.hold_ucr)} held"),
+        ):
+            work.jobs.tell(job.id, now, stage, text)
+        return work.jobs.move(job, Stage.STAGED_IN, now, "its files are in the site's own directory")
+
+
+def _asked(script: str) -> burst.Requests:
+    """What the ``#BURST`` lines of a script ask for; sbatch itself has read the others."""
+    lines = [line for line in script_lines.directives(script) if line.magic == script_lines.BURST]
+    asked = burst.read(lines)
+    if asked.stage_in:
+        hint = f"take out line {asked.stage_in[0].line}: the job sees the site's own files"
+        raise InvalidRequest("#BURST --stage-in has no meaning for a job of the site's own sbatch", hint=hint)
+    return asked

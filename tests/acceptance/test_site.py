@@ -1,0 +1,261 @@
+"""A site's own Slurm, configured without us: extended, used by its own users with its own sbatch, and given back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from foreign_cluster import USER, ForeignCluster, foreign_cluster
+from gateway_site import Answer, Site, eventually, site_in
+
+from gateway.accounting.settle import verify_receipt
+from gateway.identity.evidence import verify_evidence
+from gateway.identity.key_ring import KeyRing
+from gateway.wire import JobView
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.getuid() != 0, reason="a site's slurmd, and so its gateway, runs as root"),
+]
+
+POOR = "nobody"
+"""Another of the site's users, who has no account at the gateway to begin with."""
+AT_ONCE_S = 8.0
+"""slurmctld answers sbatch in milliseconds; what waited for a gateway that is away would take far longer than this."""
+
+
+@dataclass(frozen=True)
+class Extended:
+    """The site, its gateway, what its configuration was before, and what install said without and with --yes."""
+
+    cluster: ForeignCluster
+    gateway: Site
+    before: dict[str, tuple[str, int, int]]
+    shown: Answer
+    unasked: dict[str, tuple[str, int, int]]
+    """Its configuration after it was shown, and after its administrator said no."""
+
+    def install(self, *words: str, stdin: str | None = None) -> Answer:
+        """``burst site install`` of this site."""
+        return install(self.cluster, self.gateway, *words, stdin=stdin)
+
+    def settled(self, number: int, user: str = USER) -> JobView:
+        """Wait until the gateway has settled a job of Slurm's."""
+        with self.gateway.login(user) as gateway:
+            eventually(lambda: _known(gateway, number), f"job {number} taken in")
+            return eventually(lambda: (view := gateway.job(str(number))).finished and view, f"job {number} settled")
+
+
+def _known(gateway, number: int) -> bool:
+    return any(job.id == number for job in gateway.jobs())
+
+
+def install(cluster: ForeignCluster, gateway: Site, *words: str, stdin: str | None = None) -> Answer:
+    where = ("--slurm-conf", str(cluster.conf), "--munge-key", str(cluster.munge_key), "--dir", str(gateway.directory))
+    return gateway.burst("site", "install", *where, *words, user=None, stdin=stdin)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Extended]:
+    """A foreign cluster that was extended, its gateway up, and its researcher with an account of 20 credits."""
+    with foreign_cluster() as cluster, site_in(start=False, idle_s=30) as gateway:
+        before = cluster.files()
+        shown = install(cluster, gateway, "--dry-run")
+        install(cluster, gateway, stdin="n\n")
+        unasked = cluster.files()
+        done = install(cluster, gateway, "--yes")
+        assert done.code == 0, done.err
+        gateway.up()
+        said = cluster.run("scontrol", "reconfigure")
+        assert said.code == 0, said.err
+        user = gateway.burst("site", "user", USER, "--credits=20", "--dir", str(gateway.directory), user=None)
+        assert user.code == 0, user.err
+        cluster.home.chmod(0o777)
+        try:
+            yield Extended(cluster, gateway, before, shown, unasked)
+        except BaseException:
+            print(gateway.last_words())  # noqa: T201 - for a failed test
+            raise
+
+
+def test_the_whole_difference_is_shown_before_anything_changes(site):
+    """A dry run, and an administrator who says no, leave every byte; what is shown is what then is written."""
+    assert site.shown.code == 0, site.shown.err
+    assert site.unasked == site.before
+
+    added = [line[1:] for line in site.shown.out.splitlines() if line[:1] == "+" and line[:3] != "+++"]
+    assert "Include burst.conf" in added
+    written = (site.cluster.etc / "burst.conf").read_text().splitlines()
+    assert written == [line for line in written if line in added]
+    taken_out = [line for line in site.shown.out.splitlines() if line[:1] == "-" and line[:3] != "---"]
+    assert [line[1:] for line in taken_out] == [
+        site.cluster.conf.read_text().splitlines()[-4]
+    ]  # it only had no newline
+
+
+def test_the_sites_own_sbatch_bursts(site):
+    """Its own user, its own sbatch, no #BURST line: a new node, outputs in the store, a signed receipt, its owner."""
+    cluster = site.cluster
+    nodes_before = set(_machines(site))
+
+    number = cluster.sbatch("id -un; pwd; echo energy -42.1 > result.txt", "-p", "cloud", "--time=10")
+    ended = cluster.until(number, "COMPLETED", "FAILED", "CANCELLED")
+    view = site.settled(number)
+
+    assert ended["JobState"] == "COMPLETED"
+    assert ended["NodeList"] in _machines(site) - nodes_before
+    assert (view.user, view.account, view.state) == (USER, USER, "COMPLETED")
+    assert Path(ended["StdOut"]).read_text() == f"{USER}\n{cluster.home}\n"
+    fetched = site.gateway.burst("fetch", str(number), "--json", user=USER, cwd=site.gateway.directory.parent)
+    assert fetched.code == 0, fetched.err
+    with site.gateway.login(USER) as gateway:
+        found = {file.path: file.sha256 for file in gateway.outputs(str(number)).files}
+    for name in ("result.txt", f"slurm-{number}.out"):
+        assert found[name] == hashlib.sha256((cluster.home / name).read_bytes()).hexdigest()
+
+
+def test_its_receipt_and_evidence_hold(site):
+    """The hold was given back but for what ran; the evidence verifies, and names uid and job as slurmctld has them."""
+    number = site.cluster.sbatch("true", "-p", "cloud", "--time=7")
+    view = site.settled(number)
+
+    with site.gateway.work() as work:
+        job = work.jobs.get(view.burst_id)
+        receipt = work.receipts.of(job.id)
+        evidence = work.evidence.get(receipt.authorisation)
+    ring = KeyRing.open(site.gateway.directory / "secrets/signing-keys.json", job.submitted_at)
+    verify_receipt(receipt, ring.verify)
+    assert receipt.held_ucr == 7 * 60 * 1_200_000 // 3600
+    assert 0 < receipt.charged_ucr < receipt.held_ucr
+
+    claims = verify_evidence(evidence, _audience(site))
+    assert claims.max_spend_ucr == receipt.held_ucr
+    assert f'"job": {number}' in evidence.body.decode()
+    uid = site.cluster.job(number)["UserId"]
+    assert uid == f"{USER}({evidence.body.decode().split(chr(34) + 'uid' + chr(34) + ': ')[1].split(',')[0]})"
+
+
+def test_a_hold_of_the_owner_is_honoured(site):
+    """sbatch --hold: the money is put by, the job does not start before its owner releases it, and then nothing else."""
+    number = site.cluster.sbatch("true", "-p", "cloud", "--time=5", "--hold")
+    with site.gateway.login(USER) as gateway:
+        eventually(lambda: _known(gateway, number), "taken in")
+        eventually(lambda: gateway.job(str(number)).stage == "queued", "funded")
+
+    assert site.cluster.job(number)["Reason"] == "JobHeldUser"
+    longer = site.cluster.run("scontrol", "update", f"job={number}", "timelimit=50", user=USER)
+    assert "money is held for the job as it is" in longer.err
+    released = site.cluster.run("scontrol", "release", str(number), user=USER)
+
+    assert released.code == 0, released.err
+    assert site.cluster.until(number, "COMPLETED", "FAILED")["JobState"] == "COMPLETED"
+
+
+def test_the_sites_own_partition_is_as_before(site):
+    """A job of another partition runs on the site's own node, and the gateway neither holds nor records it."""
+    number = site.cluster.sbatch("hostname")
+
+    ended = site.cluster.until(number, "COMPLETED", "FAILED")
+
+    assert (ended["JobState"], ended["NodeList"]) == ("COMPLETED", "n1")
+    assert site.cluster.comment(number) == ""
+    with site.gateway.login(USER) as gateway:
+        assert not _known(gateway, number)
+
+
+def test_a_job_that_nobody_pays_for_waits_and_says_why(site):
+    """Without an account it stays held, also against its owner; with one it starts by itself."""
+    cluster = site.cluster
+    number = cluster.sbatch("true", "-p", "cloud", "--time=5", user=POOR)
+    eventually(lambda: "has no account" in cluster.comment(number), "it says why")
+    said = cluster.comment(number)
+
+    released = cluster.run("scontrol", "release", str(number), user=POOR)
+
+    assert f"burst site user {POOR}" in said
+    assert released.code != 0
+    assert "paid for" in released.err
+    assert cluster.job(number)["Reason"].startswith("JobHeld")
+    site.gateway.burst("site", "user", POOR, "--credits=1", "--dir", str(site.gateway.directory), user=None)
+    assert cluster.until(number, "COMPLETED", "FAILED")["JobState"] == "COMPLETED"
+    assert site.settled(number, POOR).user == POOR
+
+
+def test_a_job_that_got_past_the_hold_is_sent_back(site):
+    """An administrator releases what nobody paid for: it goes back into the queue, held, and nothing of it has run."""
+    cluster = site.cluster
+    mark = cluster.home / "ran.txt"
+    number = cluster.sbatch(f"sleep 3; touch {mark}", "-p", "cloud", "--time=1-00:00:00", user=POOR)
+    eventually(lambda: "credits too little" in cluster.comment(number), "it says why")
+
+    cluster.run("scontrol", "release", str(number))
+    eventually(lambda: cluster.job(number)["Restarts"] == "1", "sent back")
+
+    assert cluster.until(number, "PENDING")["Priority"] == "0"
+    assert not mark.exists()
+    cluster.run("scancel", str(number))
+
+
+def test_a_gateway_job_runs_as_its_owner(site):
+    """burst submit at the same gateway: the job goes to the cloud partition and runs as the site's user."""
+    view = site.gateway.submit("id -un", "--time=3", user=USER)
+
+    view = site.gateway.finish(view, USER)
+
+    assert view.state == "COMPLETED", view.reason
+    assert site.gateway.burst("logs", str(view.id), user=USER).out == f"{USER}\n"
+    assert site.cluster.job(view.id)["Partition"] == "cloud"
+
+
+def test_the_site_works_on_while_the_gateway_is_dead(site):
+    """kill -9: the own partition runs jobs, the cloud's are taken at once and wait; up again, they run."""
+    cluster = site.cluster
+    pid = int((site.gateway.directory / "run/gateway.pid").read_text().split()[0])
+    os.kill(pid, 9)
+
+    begun = time.monotonic()
+    waiting = cluster.sbatch("echo late > late.txt", "-p", "cloud", "--time=5")
+    took = time.monotonic() - begun
+    own = cluster.sbatch("true", "-p", "main")
+
+    assert took < AT_ONCE_S
+    assert cluster.until(own, "COMPLETED", "FAILED")["JobState"] == "COMPLETED"
+    assert cluster.comment(waiting) == "burst: waits for the gateway"
+    assert cluster.job(waiting)["Reason"].startswith("JobHeld")
+    site.gateway.up()
+    assert cluster.until(waiting, "COMPLETED", "FAILED")["JobState"] == "COMPLETED"
+    assert site.settled(waiting).state == "COMPLETED"
+
+
+def test_uninstall_gives_back_every_byte(site):
+    """The last test: the same files with the same bytes, modes and owners; Slurm then knows no cloud partition."""
+    directory = str(site.gateway.directory)
+    before = site.cluster.files()
+    shown = site.gateway.burst("site", "uninstall", "--dry-run", "--dir", directory, user=None)
+    assert shown.code == 0, shown.err
+    assert site.cluster.files() == before
+
+    done = site.gateway.burst("site", "uninstall", "--yes", "--dir", directory, user=None)
+
+    assert done.code == 0, done.err
+    assert site.cluster.files() == site.before
+    assert site.cluster.run("scontrol", "reconfigure").code == 0
+    eventually(lambda: "cloud" not in site.cluster.run("sinfo", "-h").out, "the partition is gone")
+    refused = site.cluster.run("sbatch", "-p", "cloud", "--wrap=true", user=USER)
+    assert "invalid partition" in refused.err.lower()
+    own = site.cluster.sbatch("true")
+    assert site.cluster.until(own, "COMPLETED", "FAILED")["JobState"] == "COMPLETED"
+
+
+def _machines(site: Extended) -> set[str]:
+    return {node.name for node in site.gateway.list_nodes()}
+
+
+def _audience(site: Extended) -> str:
+    secret = (site.gateway.directory / "secrets/site.key").read_bytes()
+    return f"burst/burst/{hashlib.sha256(secret).hexdigest()[:16]}"
