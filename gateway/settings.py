@@ -146,6 +146,7 @@ DEFAULT_UNITS = (
     UnitSettings(code="run@v1", title="successful runs", credits_per_unit=Decimal("0.050000"), meter="exit-0"),
 )
 
+
 class SiteSettings(BaseModel):
     """A site's own Slurm cluster that the gateway serves, in place of one of its own; burst site install sets it."""
 

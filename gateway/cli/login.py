@@ -27,6 +27,7 @@ from gateway.wire import Identity
     epilog=examples(
         "burst login http://127.0.0.1:8080 --user demo",
         "burst login http://127.0.0.1:8080 --user demo --password-file D/secrets/demo.password",
+        "burst login --dir .burst/gateway",
         "burst login --device https://burst.lab.example",
         "BURST_PROFILE=lab burst login https://burst.lab.example",
     )
@@ -38,9 +39,17 @@ from gateway.wire import Identity
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Read the password from this file; - is stdin.",
 )
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Of a gateway on this machine: its URL and first passwords are found there. --user is demo or admin.",
+)
 @click.option("--device", is_flag=True, help="Show a code to approve in a browser, here or on a phone; no password.")
 @json_option
-def login(url: str | None, user: str | None, password_file: Path | None, device: bool, as_json: bool) -> None:
+def login(
+    url: str | None, user: str | None, password_file: Path | None, directory: Path | None, device: bool, as_json: bool
+) -> None:
     """Log in to the gateway at URL [default: BURST_URL].
 
     An Ed25519 key is made here and certified for some hours; every later request is signed with it. The key is kept
@@ -50,6 +59,8 @@ def login(url: str | None, user: str | None, password_file: Path | None, device:
         given = "--user" if user else "--password-file"
         hint = "give it to the browser that approves, or leave out --device"
         raise OptionError(f"{given} does not go with --device", option=given, hint=hint, exit_code=2)
+    if directory is not None:
+        url, user, password_file = _of_directory(directory, url, user, password_file)
     where = url or os.environ.get("BURST_URL")
     if not where:
         raise OptionError("no gateway was named", option="url", hint="burst login URL, or set BURST_URL", exit_code=2)
@@ -86,6 +97,20 @@ def whoami(as_json: bool) -> None:
         show_json(found)
     else:
         _show(session.profile, account=found.account, role=found.role)
+
+
+def _of_directory(
+    directory: Path, url: str | None, user: str | None, password_file: Path | None
+) -> tuple[str | None, str, Path]:
+    """What is not given, from the files that ``burst up`` leaves."""
+    name = user or "demo"
+    try:
+        found = json.loads((directory / "run" / "ready.json").read_text())["url"]
+    except (OSError, ValueError, KeyError):
+        raise OptionError(
+            f"no gateway runs in {directory}", option="--dir", hint=f"burst up --dir {directory}", exit_code=2
+        ) from None
+    return url or found, name, password_file or directory / "secrets" / f"{name}.password"
 
 
 def _by_password(url: str, user: str | None, file: Path | None) -> Session:

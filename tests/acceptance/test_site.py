@@ -141,7 +141,7 @@ def test_its_receipt_and_evidence_hold(site):
 
 
 def test_a_hold_of_the_owner_is_honoured(site):
-    """sbatch --hold: the money is put by, the job does not start before its owner releases it, and then nothing else."""
+    """sbatch --hold: the money is put by, and the job does not start before its owner releases it."""
     number = site.cluster.sbatch("true", "-p", "cloud", "--time=5", "--hold")
     with site.gateway.login(USER) as gateway:
         eventually(lambda: _known(gateway, number), "taken in")
