@@ -191,7 +191,7 @@ def _nodes(plan: ClusterPlan) -> str:
 
 
 def node_line(group: NodeGroup, form: Form, address: str) -> str:
-    """The NodeName line of a size, whose process nodes are at ``address``. Raises ValueError where they lack ports."""
+    """The NodeName line of a size; process nodes are at ``address``. Raises ValueError where they lack ports."""
     words = [f"NodeName={group.nodes} State=CLOUD CPUs={group.cpus} RealMemory={group.memory_mb}"]
     words.append(f"Feature={group.name} Weight={group.weight}")
     if group.gpus:
