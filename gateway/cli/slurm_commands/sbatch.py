@@ -27,6 +27,15 @@ from gateway.intake.script import decode
 from gateway.slurm.getopt import TRY_HELP, MisuseError
 from gateway.slurm.options import from_environment, merge, parse
 
+_SLURMCTLDS = frozenset(
+    {
+        "Invalid job array specification",
+        "Node count specification invalid",
+        "Requested time limit is invalid (missing or exceeds some limit)",
+    }
+)
+"""What the gateway refuses in slurmctld's words before slurmctld is asked."""
+
 _USAGE = """Usage: sbatch [OPTIONS...] executable [args...]
 sbatch's options are taken as they are; docs/slurm-commands.md says what differs. #BURST lines: burst submit --help
 """
@@ -122,7 +131,7 @@ def _options(typed: CommandLine, script: str) -> Mapping[str, str]:
 def _sentence(error: BurstError) -> str:
     if error.hint == TRY_HELP or isinstance(error, MisuseError):
         return f"sbatch: {error.detail}\n{TRY_HELP}"
-    if isinstance(error, SchedulerRefused):
+    if isinstance(error, SchedulerRefused) or error.detail in _SLURMCTLDS:
         return f"sbatch: error: Batch job submission failed: {error.detail}"
     if isinstance(error, ScriptError | InputMissing):
         return f"sbatch: error: {error.detail}"
