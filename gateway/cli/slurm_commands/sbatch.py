@@ -88,8 +88,10 @@ def shares_files(told: wire.SharedFiles) -> bool:
     """Whether this process sees the files that nodes see, with the rights that jobs have."""
     if not told.shared:
         return False
+    witness = Path(told.witness)
     try:
-        return hashlib.sha256(Path(told.witness).read_bytes()).hexdigest() == told.sha256
+        same_user = witness.stat().st_uid == os.getuid()
+        return same_user and hashlib.sha256(witness.read_bytes()).hexdigest() == told.sha256
     except OSError:
         return False
 

@@ -212,9 +212,7 @@ def test_a_job_takes_as_many_nodes_of_a_size_as_slurm_would_give_it(
 
 def test_a_job_in_place_keeps_paths_and_environment() -> None:
     """Given a submitter whose files the nodes see, when a job is read, then nothing of it is moved or left behind."""
-    job = submit(
-        "#SBATCH --output=/logs/%j.out --chdir=sub", in_place=True, environment={"HOME": "/home/me", "A": "1"}
-    )
+    job = submit("#SBATCH --output=/logs/%j.out --chdir=sub", in_place=True, environment={"HOME": "/home/me", "A": "1"})
     chosen = submit(options=("--export=A,B=2",), in_place=True, environment={"HOME": "/home/me", "A": "1"})
 
     assert (job.submit_directory, job.options["output"]) == ("/home/me/run/sub", "/logs/%j.out")
