@@ -27,6 +27,15 @@ from gateway.intake.script import decode
 from gateway.slurm.getopt import TRY_HELP, MisuseError
 from gateway.slurm.options import from_environment, merge, parse
 
+_SLURMCTLDS = frozenset(
+    {
+        "Invalid job array specification",
+        "Node count specification invalid",
+        "Requested time limit is invalid (missing or exceeds some limit)",
+    }
+)
+"""What the gateway refuses in slurmctld's words before slurmctld is asked."""
+
 _USAGE = """Usage: sbatch [OPTIONS...] executable [args...]
 sbatch's options are taken as they are; docs/slurm-commands.md says what differs. #BURST lines: burst submit --help
 """
@@ -79,8 +88,10 @@ def shares_files(told: wire.SharedFiles) -> bool:
     """Whether this process sees the files that nodes see, with the rights that jobs have."""
     if not told.shared:
         return False
+    witness = Path(told.witness)
     try:
-        return hashlib.sha256(Path(told.witness).read_bytes()).hexdigest() == told.sha256
+        same_user = witness.stat().st_uid == os.getuid()
+        return same_user and hashlib.sha256(witness.read_bytes()).hexdigest() == told.sha256
     except OSError:
         return False
 
@@ -122,7 +133,7 @@ def _options(typed: CommandLine, script: str) -> Mapping[str, str]:
 def _sentence(error: BurstError) -> str:
     if error.hint == TRY_HELP or isinstance(error, MisuseError):
         return f"sbatch: {error.detail}\n{TRY_HELP}"
-    if isinstance(error, SchedulerRefused):
+    if isinstance(error, SchedulerRefused) or error.detail in _SLURMCTLDS:
         return f"sbatch: error: Batch job submission failed: {error.detail}"
     if isinstance(error, ScriptError | InputMissing):
         return f"sbatch: error: {error.detail}"

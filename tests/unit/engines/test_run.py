@@ -210,3 +210,19 @@ def test_the_jobs_that_a_dependency_names(dependency, jobs):
 def test_any_text_names_some_jobs_or_none(dependency):
     """No text makes it fail."""
     assert all(isinstance(one, int) for one in named(dependency))
+
+
+def test_a_job_in_place_keeps_its_submitters_directory_and_environment() -> None:
+    """Given a job that runs in place, when it is handed over, then directory, HOME and PATH are its submitter's."""
+    request = replace(
+        a_job().request,
+        in_place=True,
+        submit_directory="/home/ada/run",
+        environment={"HOME": "/home/ada", "PATH": "/a"},
+    )
+    given_ = {"HOME": "/j/home", "PATH": "/usr/bin", "BURST_URL": "http://gateway"}
+
+    submission = submission_of(replace(a_job(), request=request), Place("/j", None), given_)
+
+    assert submission.working_directory == "/home/ada/run"
+    assert submission.environment == {"HOME": "/home/ada", "PATH": "/a:/usr/bin", "BURST_URL": "http://gateway"}

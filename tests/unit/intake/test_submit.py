@@ -208,3 +208,14 @@ def test_a_job_takes_as_many_nodes_of_a_size_as_slurm_would_give_it(
     """0 where no number of such nodes could run it."""
     cores, memory_mb, gpus = node
     assert nodes_on(submit(f"#SBATCH {words}").resources, cores, memory_mb=memory_mb, gpus=gpus) == expected
+
+
+def test_a_job_in_place_keeps_paths_and_environment() -> None:
+    """Given a submitter whose files the nodes see, when a job is read, then nothing of it is moved or left behind."""
+    job = submit("#SBATCH --output=/logs/%j.out --chdir=sub", in_place=True, environment={"HOME": "/home/me", "A": "1"})
+    chosen = submit(options=("--export=A,B=2",), in_place=True, environment={"HOME": "/home/me", "A": "1"})
+
+    assert (job.submit_directory, job.options["output"]) == ("/home/me/run/sub", "/logs/%j.out")
+    assert "chdir" not in job.options
+    assert job.environment == {"HOME": "/home/me", "A": "1"}
+    assert chosen.environment == {"A": "1", "B": "2"}
