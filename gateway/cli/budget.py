@@ -5,6 +5,7 @@ Invariant: amounts are shown as the gateway counted them, to the last micro-cred
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import click
@@ -66,11 +67,15 @@ def set_budget(account: str, limit: str, stop: bool, since: datetime | None, as_
 
 @budget.command("remove", epilog=examples("burst budget remove demo"))
 @click.argument("account")
-def remove(account: str) -> None:
+@json_option
+def remove(account: str, as_json: bool) -> None:
     """Remove the budget of ACCOUNT: it may spend what it has."""
     with connected() as gateway:
         gateway.remove_budget(account)
-    click.echo(f"{account} has no budget any more.")
+    if as_json:
+        click.echo(json.dumps({"account": account, "removed": True}))
+    else:
+        click.echo(f"{account} has no budget any more.")
 
 
 def _row(found: BudgetView) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
-"""burst share: list, grant, revoke, fetch.
+"""burst share: show, grant, revoke, fetch.
 
 Invariant: a publication is named by its DOI, its page's URL or its suffix.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -20,18 +21,15 @@ _user = click.argument("user")
 
 
 @click.group(
-    epilog=examples(
-        "burst share list", "burst share grant 10.12345/4f7kq2m3 bob", "burst share fetch 10.12345/4f7kq2m3"
-    )
+    invoke_without_command=True,
+    epilog=examples("burst share", "burst share grant 10.12345/4f7kq2m3 bob", "burst share fetch 10.12345/4f7kq2m3"),
 )
-def share() -> None:
-    """Say who may read the files of a publication; fetch those that you may."""
-
-
-@share.command("list", epilog=examples("burst share list", "burst share list --json"))
 @json_option
-def list_publications(as_json: bool) -> None:
-    """List your publications, newest first, with their readers."""
+@click.pass_context
+def share(context: click.Context, as_json: bool) -> None:
+    """Show your publications and their readers; grant, revoke, fetch."""
+    if context.invoked_subcommand is not None:
+        return
     with connected() as gateway:
         found = gateway.publications()
     if as_json:
@@ -60,11 +58,15 @@ def grant(publication: str, user: str, as_json: bool) -> None:
 @share.command(epilog=examples("burst share revoke 10.12345/4f7kq2m3 bob"))
 @_publication
 @_user
-def revoke(publication: str, user: str) -> None:
+@json_option
+def revoke(publication: str, user: str, as_json: bool) -> None:
     """Take back what USER was granted; a download that has begun goes on."""
     with connected() as gateway:
         gateway.revoke(publication, user)
-    click.echo(f"{user} may not read {publication} any more.")
+    if as_json:
+        click.echo(json.dumps({"publication": publication, "revoked": user}))
+    else:
+        click.echo(f"{user} may not read {publication} any more.")
 
 
 @share.command(epilog=examples("burst share fetch 10.12345/4f7kq2m3", "burst share fetch 10.12345/4f7kq2m3 --to data"))

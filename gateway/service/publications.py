@@ -204,7 +204,7 @@ class PublicationService:
             return made
         if made.state is PublicationState.FINDABLE:
             raise Refused(verdict.reason, hint=verdict.hint)
-        raise NotFound(f"There is no publication {made.id}.", hint="burst share list shows yours")
+        raise NotFound(f"There is no publication {made.id}.", hint="burst share shows yours")
 
     def _demand_bytes(self, caller: Caller | None, made: Publication, readers: tuple[str, ...]) -> None:
         owner = caller is not None and authorise(caller.user, Action.SHARE, owner=made.user) == Allowed()

@@ -14,7 +14,7 @@ from gateway.publishing.record import Publication, PublicationState, Record
 from gateway.storage.database import insert_new
 from gateway.storage.tables import publication_grants, publications
 
-_HINT = "burst share list shows yours"
+_HINT = "burst share shows yours"
 
 
 class SqlPublications:
