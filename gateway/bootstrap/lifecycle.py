@@ -156,7 +156,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
             "environment": environment,
         },
         "nodes": {"form": machine.cloud.form, "reason": machine.cloud.reason},
-        "store": {"url": machine.store.access.user_endpoint},
-        "store_kind": "rclone",
+        "store": {"url": machine.store.access.user_endpoint or "AWS S3"},
+        "store_kind": "rclone" if machine.settings.store == "embedded" else "s3",
         "users": {name: str(password_file(settings, name)) for name in ("demo", "admin")},
     }

@@ -61,6 +61,7 @@ class AgentSite:
     hook: Hook = lambda *_: None
     lease: dict = field(default_factory=lambda: {"lease_seconds": 900, "drain": False})
     credential: str = CREDENTIAL
+    job_store: wire.JobStore | None = None
 
     def __post_init__(self) -> None:
         self.secret = make_secret()
@@ -211,6 +212,7 @@ class AgentSite:
             inputs=stage_in.for_attempt(self.store, self.inputs),
             stage_out=self.stage_out,
             credential=self.credential,
+            store=self.job_store,
             environment=self.environment,
         )
         return 200, reply.model_dump()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import socket
@@ -14,6 +15,7 @@ import pytest
 from agent_site import BURST_ID, CREDENTIAL, NODE, SLURM_ID, named, until
 
 from gateway.jobs.job import StageIn
+from gateway.wire import JobStore
 
 MEMORY_MB = 80
 """What the agent may take, whatever the size of the files; Python alone takes about 25."""
@@ -38,6 +40,22 @@ def test_prolog_makes_the_job_a_place(site):
     assert token.read_text() == CREDENTIAL
     assert token.stat().st_mode & 0o777 == 0o400
     assert sorted(path.name for path in site.work.rglob("*.part")) == []
+    assert not (site.directory / "store.json").exists()
+
+
+def test_a_job_with_keys_finds_its_place_in_the_store(site):
+    """Bucket, output prefix and the keys of its inputs, in a file that only its user reads, outside its outputs."""
+    site.job_store = JobStore(bucket="b", output_prefix="jobs/1/0/objects/", inputs={"in.dat": "inputs/ada/1"})
+    assert site.run("prolog") == 0
+    file = site.directory / "store.json"
+    assert json.loads(file.read_text()) == {
+        "bucket": "b",
+        "output_prefix": "jobs/1/0/objects/",
+        "inputs": {"in.dat": "inputs/ada/1"},
+    }
+    assert file.stat().st_mode & 0o777 == 0o400
+    assert site.run("epilog") == 0
+    assert site.staged() == {}
 
 
 def test_a_job_leaves_what_it_made_or_changed(site):
