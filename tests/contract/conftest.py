@@ -1,7 +1,6 @@
 """Fixtures that several contract suites share."""
 
 from http_door import admin, demo, door, stranger
-from provider_sites import nothing_left, site
 from slurm_clusters import cluster, engine, own_cluster, slurm_programs
 from sql_databases import database, new_database, postgresql_url, sqlite_url
 
@@ -13,10 +12,8 @@ __all__ = [
     "door",
     "engine",
     "new_database",
-    "nothing_left",
     "own_cluster",
     "postgresql_url",
-    "site",
     "slurm_programs",
     "sqlite_url",
     "stranger",
