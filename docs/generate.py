@@ -10,7 +10,7 @@ import click
 from pydantic_core import PydanticUndefined
 
 from gateway.cli.burst import SECTIONS, burst
-from gateway.settings import Settings, SizeSettings
+from gateway.settings import CloudSettings, CloudSizeSettings, Settings, SizeSettings
 
 HERE = Path(__file__).parent
 WIDTH = 100
@@ -38,7 +38,12 @@ def settings() -> str:
         "`burst up --set name=value`, wins over the file. An unknown name is an error.\n\n"
     )
     sizes = "\n## One of `sizes`\n\nIn the file each is a `[[sizes]]` table.\n\n"
-    return intro + _table(Settings) + sizes + _table(SizeSettings)
+    clouds = (
+        "\n## One of `clouds`\n\nIn the file each is a `[[clouds]]` table; [clouds.md](clouds.md) has examples.\n\n"
+    )
+    cloud_sizes = "\n## One of a cloud's `sizes`\n\nIn the file each is a `[[clouds.sizes]]` table below its cloud.\n\n"
+    local = intro + _table(Settings) + sizes + _table(SizeSettings)
+    return local + clouds + _table(CloudSettings) + cloud_sizes + _table(CloudSizeSettings)
 
 
 def _command(name: str) -> str:
@@ -52,15 +57,18 @@ def _command(name: str) -> str:
 def _table(model: Any) -> str:
     rows = ["| name | default | meaning |", "|---|---|---|"]
     for name, field in model.model_fields.items():
-        rows.append(f"| `{name}` | {_default(name, field.default)} | {field.description or ''} |")
+        rows.append(f"| `{name}` | {_default(name, field)} | {field.description or ''} |")
     return "\n".join(rows) + "\n"
 
 
-def _default(name: str, value: object) -> str:
-    if value is PydanticUndefined:
+def _default(name: str, field: Any) -> str:
+    if field.is_required():
         return "(needed)"
-    if name == "sizes":
+    value = field.default
+    if name == "sizes" and value:
         return "small, large, gpu"
+    if value in {PydanticUndefined, (), ""}:
+        return "(none)"
     if isinstance(value, tuple):
         return "`" + ", ".join(map(str, value)) + "`"
     return "(none)" if value is None else f"`{value}`"
