@@ -10,7 +10,7 @@ import click
 from pydantic_core import PydanticUndefined
 
 from gateway.cli.burst import SECTIONS, burst
-from gateway.settings import Settings, SiteSettings, SizeSettings, UnitSettings
+from gateway.settings import CloudSettings, CloudSizeSettings, Settings, SiteSettings, SizeSettings, UnitSettings
 
 HERE = Path(__file__).parent
 WIDTH = 100
@@ -40,7 +40,17 @@ def settings() -> str:
     sizes = "\n## One of `sizes`\n\nIn the file each is a `[[sizes]]` table.\n\n"
     units = "\n## One of `units`\n\nIn the file each is a `[[units]]` table; see [money](money.md).\n\n"
     site = "\n## `site`\n\nIn the file a `[site]` table; see [site.md](site.md).\n\n"
-    tables = (sizes, SizeSettings), (units, UnitSettings), (site, SiteSettings)
+    clouds = (
+        "\n## One of `clouds`\n\nIn the file each is a `[[clouds]]` table; [clouds.md](clouds.md) has examples.\n\n"
+    )
+    cloud_sizes = "\n## One of a cloud's `sizes`\n\nIn the file each is a `[[clouds.sizes]]` table below its cloud.\n\n"
+    tables = (
+        (sizes, SizeSettings),
+        (clouds, CloudSettings),
+        (cloud_sizes, CloudSizeSettings),
+        (units, UnitSettings),
+        (site, SiteSettings),
+    )
     return intro + _table(Settings) + "".join(heading + _table(kind) for heading, kind in tables)
 
 
@@ -55,17 +65,20 @@ def _command(name: str) -> str:
 def _table(model: Any) -> str:
     rows = ["| name | default | meaning |", "|---|---|---|"]
     for name, field in model.model_fields.items():
-        rows.append(f"| `{name}` | {_default(name, field.default)} | {field.description or ''} |")
+        rows.append(f"| `{name}` | {_default(name, field)} | {field.description or ''} |")
     return "\n".join(rows) + "\n"
 
 
-def _default(name: str, value: object) -> str:
-    if value is PydanticUndefined:
+def _default(name: str, field: Any) -> str:
+    if field.is_required():
         return "(needed)"
-    if name == "sizes":
+    value = field.default
+    if name == "sizes" and value:
         return "small, large, gpu"
-    if name == "units":
+    if name == "units" and value:
         return "mc.sweep@v1, xtb.opt@v1, run@v1"
+    if value in (PydanticUndefined, (), ""):
+        return "(none)"
     if isinstance(value, tuple):
         return "`" + ", ".join(map(str, value)) + "`"
     return "(none)" if value is None else f"`{value}`"

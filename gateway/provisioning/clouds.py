@@ -19,7 +19,7 @@ from libcloud.compute.providers import get_driver
 from libcloud.compute.types import Provider
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.errors import CloudTransient, SetupError
+from gateway.errors import CloudError, CloudTransient, SetupError
 from gateway.provisioning.hosts import open_hosts
 from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.node import NodeProvider, Size
@@ -73,12 +73,18 @@ def end_all(provider: NodeProvider, cluster: str, within_s: float = 120.0) -> li
 
     Raises CloudError if it cannot be read, or still has some after so long.
     """
+    try:
+        return _end_all(provider, cluster, time.monotonic() + within_s)
+    except CloudError as error:
+        text = f"machines at {provider.name} may still run: {error.detail}"
+        raise CloudTransient(text, hint="run `burst down` again once it answers") from None
+
+
+def _end_all(provider: NodeProvider, cluster: str, deadline: float) -> list[str]:
     ended: set[str] = set()
-    deadline = time.monotonic() + within_s
     while machines := provider.machines(cluster):
         if time.monotonic() > deadline:
-            left = ", ".join(machine.id for machine in machines)
-            raise CloudTransient(f"{provider.name} still has {left}", hint="run `burst down` again")
+            raise CloudTransient(f"it still has {', '.join(machine.id for machine in machines)}")
         for machine in machines:
             if machine.id not in ended:
                 provider.destroy(machine.id)

@@ -13,6 +13,8 @@ import pytest
 from ec2_server import REGION, Ec2Server
 from gateway_site import Site, eventually, shared_cache, site_in
 
+from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.lifecycle import NodeState
 from gateway.provisioning.local_cloud import LocalCloud
 from gateway.provisioning.node import TAG_NODE, TAG_TOKEN
 from gateway.settings import Settings, SizeSettings
@@ -43,10 +45,15 @@ class Bursting:
     site: Site
     ec2: Ec2Server
 
-    def node(self, name: str) -> dict[str, Any]:
-        """What ``burst nodes --json`` says of a node; {} if it is off."""
-        nodes = self.site.burst("nodes", "--json").json
-        return next((node for node in nodes if node["name"] == name), {})
+    def node(self, name: str) -> ElasticNode:
+        """A node as the gateway has it now."""
+        with self.site.work() as work:
+            return work.fleet.get(name)
+
+    def events(self, name: str) -> list[tuple[str, str]]:
+        """What happened to a node's present generation."""
+        with self.site.work() as work:
+            return [(event.kind, event.text) for event in work.fleet.timeline(name)]
 
     def states(self) -> set[str]:
         """Of all instances."""
@@ -109,13 +116,13 @@ def _inline(table: dict[str, Any]) -> str:
 def test_a_job_runs_on_an_instance_that_is_terminated_afterwards(bursting: Bursting, tmp_path: Path) -> None:
     """RunInstances booted its node, with token, tags and user-data; when it is idle, TerminateInstances ends it."""
     site, ec2 = bursting.site, bursting.ec2
-    job = site.submit("hostname > where.txt; sleep 2", "-c", "1")
+    job = site.submit("hostname > where.txt; sleep 5", "-c", "1")
     site.reach(job, "RUNNING")
 
     (instance,) = [name for name, state in ec2.instances().items() if state == "running"]
     (order,) = [call for call in ec2.calls if call["Action"] == "RunInstances"]
     tags = {order[key]: order[key.replace(".Key", ".Value")] for key in order if key.endswith(".Key")}
-    assert bursting.node("small-1")["machine"] == f"aws/{instance}"
+    assert bursting.node("small-1").machine_id == f"aws/{instance}"
     assert site.list_nodes() == []
     assert (tags["Name"], tags[TAG_NODE], tags[TAG_TOKEN]) == ("small-1", "small-1", order["ClientToken"])
     assert order["InstanceInitiatedShutdownBehavior"] == "terminate"
@@ -126,7 +133,7 @@ def test_a_job_runs_on_an_instance_that_is_terminated_afterwards(bursting: Burst
     assert fetched.code == 0, fetched.err
     assert (tmp_path / "where.txt").read_text() == "small-1\n"
     eventually(lambda: ec2.instances()[instance] == "terminated", "the instance terminated")
-    eventually(lambda: not bursting.node("small-1"), "the node off")
+    eventually(lambda: bursting.node("small-1").state is NodeState.OFF, "the node off")
     assert ec2.cloud.driver().list_nodes() == []
 
 
@@ -134,13 +141,12 @@ def test_a_size_that_one_cloud_has_no_room_for_comes_from_the_next(bursting: Bur
     """The first offer's refusal is in the node's events, and the job runs on the second."""
     site, ec2 = bursting.site, bursting.ec2
     ec2.full.add("c5.large")
-    job = site.submit("sleep 2", "-c", "2")
+    job = site.submit("sleep 5", "-c", "2")
     site.reach(job, "RUNNING")
 
-    node = bursting.node("pair-1")
-    events = [(event["kind"], event["text"]) for event in node["timeline"]]
+    events = bursting.events("pair-1")
     assert [local.name for local in site.list_nodes()] == ["pair-1"]
-    assert node["machine"] == site.list_nodes()[0].id
+    assert bursting.node("pair-1").machine_id == site.list_nodes()[0].id
     kinds = [kind for kind, _ in events]
     assert kinds[:5] == ["intent", "requested", "capacity-blocked", "requested", "pending"]
     assert events[1][1] == "asking for aws/c5.large"

@@ -2,7 +2,6 @@
 
 from ceph_cluster import ceph
 from http_door import admin, demo, door, stranger
-from provider_sites import nothing_left, site
 from slurm_clusters import cluster, engine, login_node, own_cluster, slurm_programs
 from sql_databases import database, new_database, postgresql_url, sqlite_url
 
@@ -16,10 +15,8 @@ __all__ = [
     "engine",
     "login_node",
     "new_database",
-    "nothing_left",
     "own_cluster",
     "postgresql_url",
-    "site",
     "slurm_programs",
     "sqlite_url",
     "stranger",

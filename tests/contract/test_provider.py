@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from provider_sites import BOOT_S, BOOTING, EVERY, LOCAL, SIZES, Site, opened
+from provider_sites import BOOT_S, BOOTING, EVERY, LOCAL, SIZES, Site, cloud_site, nothing_left, opened
 
 from gateway.errors import Ambiguous, Capacity, CloudAuth, CloudInvalid, PriceUnknown
 from gateway.provisioning import libcloud_provider
@@ -25,6 +25,8 @@ from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.local_driver import PROVIDER, register
 from gateway.provisioning.node import Machine, MachineState, NodeOrder
 from gateway.settings import CREDIT
+
+__all__ = ["cloud_site", "nothing_left"]
 
 on_local = pytest.mark.parametrize("site", LOCAL, indirect=True, scope="module")
 on_booting = pytest.mark.parametrize("site", BOOTING, indirect=True, scope="module")
