@@ -8,7 +8,7 @@ import pytest
 
 from gateway.accounting.ledger import Entry, EntryKind
 from gateway.accounting.spending import Charge
-from gateway.web.figures import between, duration, in_credits, moment, size
+from gateway.web.figures import between, commands, duration, in_credits, moment, size
 from gateway.web.journey import journey
 from gateway.web.money import history
 from gateway.web.pages import if_changed, part
@@ -49,6 +49,7 @@ def test_other_figures():
     ]  # fmt: skip
     assert [size(n) for n in (0, 1023, 1536, 5 * 1024**4)] == ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]
     assert moment(NOW) == '<time datetime="2026-01-02T03:04:05.000+00:00">2026-01-02 03:04:05 UTC</time>'
+    assert commands("Do `a <b>` now.") == "Do <code>a &lt;b&gt;</code> now."
     assert (moment(None), between(NOW, None), between(NOW, at(2))) == ("", "", "2.0 s")
 
 
