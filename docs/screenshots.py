@@ -34,8 +34,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="burst-shots-"))
     folder.chmod(0o711)
     directory = folder / "d"
-    facts = bootstrap("up", directory, "--set=idle_s=60", *(f"--set={word}" for word in sys.argv[1:]))
     try:
+        facts = bootstrap("up", directory, "--set=idle_s=60", *(f"--set={word}" for word in sys.argv[1:]))
         password = Path(facts["users"]["demo"]).read_text().strip()
         with Gateway(Session.login(facts["url"], "demo", password)) as gateway, sync_playwright() as playwright:
             program = shutil.which("chromium")
