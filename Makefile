@@ -24,7 +24,7 @@ print(NodeImage(settings.cache_dir, settings.image_suite, settings.image_package
 endef
 export BUILD_IMAGE
 
-.PHONY: help demo test bench lint docs lock image clean
+.PHONY: help demo test bench lint docs screenshots lock image clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ lint: $(DEV) ## ruff, mypy and the import contracts
 
 docs: $(DEV) ## write docs/commands.md from the commands
 	@$(PYTHON) docs/generate.py
+
+screenshots: $(DEV) ## take docs/screenshots from a gateway that runs the examples
+	@$(PYTHON) docs/screenshots.py
 
 lock: ## resolve pyproject.toml anew into the lock files
 	@$(LOCK) --extra server --extra notebook --extra postgres --extra dev -o requirements-dev.lock

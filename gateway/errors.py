@@ -8,8 +8,8 @@
     │  └─ InputMissing          a stage-in source that is not there
     ├─ NotAllowed            who is asking, or what they ask for
     │  ├─ BadSignature  ├─ SignatureExpired  ├─ SignatureReplayed  ├─ Refused
-    │  ├─ TooManyTries           of a password or a code (retry later)
-    │  └─ DeviceError            ├─ ApprovalPending (retry) ├─ SlowDown (retry) ├─ CodeExpired └─ ApprovalRefused
+    │  ├─ TooManyTries           of a password or a code; later
+    │  └─ DeviceError            ├─ ApprovalPending ├─ SlowDown ├─ CodeExpired └─ ApprovalRefused
     ├─ InsufficientFunds     the account cannot cover the hold
     │  └─ BudgetExceeded        it could, but its budget does not let it
     ├─ LedgerBroken          an audit found a row that was changed
@@ -150,14 +150,12 @@ class ApprovalPending(DeviceError):
     """Nobody has approved this login yet."""
 
     code = "authorization_pending"
-    retryable = True
 
 
 class SlowDown(DeviceError):
     """The gateway is asked too often; wait five seconds longer between two questions."""
 
     code = "slow_down"
-    retryable = True
 
 
 class CodeExpired(DeviceError):

@@ -134,7 +134,7 @@ def outcome(login: DeviceLogin, now: datetime, *, early: bool) -> str:
         raise ApprovalRefused(hint=_HINT)
     login.check(now)
     if early:
-        raise SlowDown
+        raise SlowDown(hint=f"wait {login.interval_s} s and {SLOWER_S} more between two questions")
     if login.session is None:
         raise ApprovalPending(hint="open the URL in a browser and approve the login")
     return login.session

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gateway.accounting.units import CREDIT_UCR
 
@@ -77,7 +77,14 @@ def size(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
 
 
+def commands(sentence: str) -> Markup:
+    """A sentence whose commands stand between backticks, with these set as code."""
+    parts = [escape(text) for text in sentence.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(text) if n % 2 else text for n, text in enumerate(parts))
+
+
 FILTERS: Final = {
+    "commands": commands,
     "moment": moment,
     "elapsed": elapsed,
     "duration": duration,

@@ -1,4 +1,4 @@
-"""Fixtures: one gateway with process nodes for all tests of a module, and real browsers that look at it."""
+"""Fixtures: one gateway with process nodes for all these tests, and real browsers that look at it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(browser: Browser) -> Iterator[Site]:
     """One gateway; its idle nodes stay for the next job."""
     with site_in(nodes="process", idle_s=30) as running:

@@ -74,7 +74,7 @@ def test_why_is_my_job_waiting(site, visitor):
     why = page.locator(".why")
 
     expect(why.get_by_role("heading")).to_have_text("Why is my job waiting?")
-    expect(why.locator(".sentence")).to_have_text(f"Held by its owner: release it with `scontrol release {held.id}`.")
+    expect(why.locator(".sentence")).to_have_text(f"Held by its owner: release it with scontrol release {held.id}.")
 
     page.goto(f"/web/jobs/{behind.id}")
     expect(why.locator(".sentence")).to_contain_text("Waiting for the jobs of its --dependency")
