@@ -17,12 +17,15 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 # Oldest first: the C libraries of the supported Debian releases run wheels for all of these (PEP 600).
 MANYLINUX = ("1", "2010", "2014", "_2_17", "_2_24", "_2_26", "_2_27", "_2_28", "_2_34", "_2_36")
+
+KEPT_S = 86400
 
 
 def main() -> int:
@@ -40,8 +43,17 @@ def main() -> int:
                 tar.add(wheels, arcname="wheels")
                 tar.add(wheel, arcname=f"wheels/{wheel.name}")
             draft.replace(archive)
+    archive.touch()
+    _forget(options.build)
     print(json.dumps({"name": name, "archive": str(archive), "wheel": wheel.name}))  # noqa: T201 - the answer
     return 0
+
+
+def _forget(build: Path) -> None:
+    """Remove archives that nobody asked for in a day; a release that is installed needs none."""
+    for archive in build.glob("*.tar"):
+        if archive.stat().st_mtime < time.time() - KEPT_S:
+            archive.unlink(missing_ok=True)
 
 
 def _options() -> argparse.Namespace:
