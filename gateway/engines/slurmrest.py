@@ -15,7 +15,7 @@ from typing import Any
 from gateway.engines.engine import SchedulerJob, SchedulerNode, Submission
 from gateway.engines.rest_client import ALREADY_DONE, RestClient
 from gateway.engines.rest_records import job_of, node_of, state_key
-from gateway.errors import NotFound, SchedulerError, SchedulerRefused
+from gateway.errors import NotFound, SchedulerRefused
 
 Requeue = Callable[[int], None]
 
@@ -142,11 +142,9 @@ def _signal_number(name: str) -> str:
 
 
 def _identity(user: str) -> dict[str, str]:
-    """user_id and group_id of a job that runs as ``user``; the head must know the name. Raises SchedulerError."""
+    """user_id and group_id of a job that runs as ``user``; the head must know the name. Raises SchedulerRefused."""
     try:
         known = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     except KeyError:
-        raise SchedulerError(
-            f"this machine knows no user {user}", hint="jobs need a Unix user on head and nodes"
-        ) from None
+        raise SchedulerRefused(f"this machine knows no user {user}, whom the job would run as") from None
     return {"user_id": str(known.pw_uid), "group_id": str(known.pw_gid)}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.engines.engine import SchedulerJob
 from gateway.engines.run import Place, attempts_of, hand_over, standing, submission_of, superseded
+from gateway.errors import SchedulerRefused
 from gateway.jobs.job import NO_TASK, BurstOptions, Job, JobRequest, Resources
 from gateway.jobs.stages import Stage
 from gateway.slurm.dependencies import named
@@ -210,3 +211,14 @@ def test_the_jobs_that_a_dependency_names(dependency, jobs):
 def test_any_text_names_some_jobs_or_none(dependency):
     """No text makes it fail."""
     assert all(isinstance(one, int) for one in named(dependency))
+
+
+def test_on_a_site_a_job_goes_to_its_partition_as_its_owner():
+    """Whatever partition the script names; names of users may differ; root is nobody's."""
+    place = Place("/j", None, partition="cloud", unix_names={"ada": "lovelace"})
+
+    submission = submission_of(replace(a_job(), user="ada"), place, {})
+    assert (submission.fields["partition"], submission.user) == ("cloud", "lovelace")
+    assert submission_of(replace(a_job(), user="bob"), place, {}).user == "bob"
+    with pytest.raises(SchedulerRefused, match="root"):
+        submission_of(replace(a_job(), user="root"), place, {})
