@@ -59,7 +59,18 @@ def _command(name: str) -> str:
     command = burst.get_command(root, name)
     assert command is not None, name  # noqa: S101 - SECTIONS names only commands
     context = click.Context(command, parent=root, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
-    return f"### burst {name}\n\n```text\n{command.get_help(context)}\n```\n"
+    text = f"### burst {name}\n\n```text\n{command.get_help(context)}\n```\n"
+    if not isinstance(command, click.Group):
+        return text
+    return "\n".join((text, *(_part(context, name, part) for part in command.commands.values())))
+
+
+def _part(parent: click.Context, name: str, command: click.Command) -> str:
+    """One command of a group."""
+    context = click.Context(
+        command, parent=parent, info_name=command.name, terminal_width=WIDTH, max_content_width=WIDTH
+    )
+    return f"### burst {name} {command.name}\n\n```text\n{command.get_help(context)}\n```\n"
 
 
 def _table(model: Any) -> str:

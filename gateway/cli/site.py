@@ -27,7 +27,10 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
     )
 )
 def site() -> None:
-    """Extend a Slurm cluster that is there already by a partition whose nodes are in the cloud."""
+    """Extend a Slurm cluster that is there already by a partition whose nodes are in the cloud.
+
+    Each command has --help and --json.
+    """
 
 
 @site.command(
@@ -101,23 +104,24 @@ def user(name: str, credits_given: float, directory: Path, as_json: bool) -> Non
 
 def _change(verb: str, directory: Path, more: list[str], *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Show what changes; then, if that is wanted, change it."""
-    plan = bootstrap(verb, directory, [*more, "--dry-run"], progress=_tell)
-    if not as_json:
-        _show(plan)
-    if not dry_run and plan["files"]:
-        if not yes:
+    if dry_run or not yes:
+        plan = bootstrap(verb, directory, [*more, "--dry-run"], progress=_tell)
+        _show(plan, to_stderr=as_json)
+        if not dry_run and plan["files"]:
             click.confirm("Make these changes?", abort=True, err=True)
+    if not dry_run:
+        # Also when no file changes: the gateway's own part may still be missing.
         plan = bootstrap(verb, directory, more, progress=_tell)
-    elif not dry_run:
-        plan = bootstrap(verb, directory, more, progress=_tell)  # the gateway's own part may still be missing
+        if yes:
+            _show(plan, to_stderr=as_json)
     if as_json:
         click.echo(json.dumps(plan, indent=2))
     elif not dry_run:
         click.echo(f"Changed: {', '.join(plan['files']) or 'nothing'}.")
 
 
-def _show(plan: dict[str, Any]) -> None:
-    click.echo(plan["diff"] or "Nothing to change.\n", nl=False)
+def _show(plan: dict[str, Any], *, to_stderr: bool) -> None:
+    click.echo(plan["diff"] or "Nothing to change.\n", nl=False, err=to_stderr)
     for note in plan["notes"]:
         click.echo(f"note: {note}", err=True)
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from gateway.engines.engine import Engine, SchedulerJob, Submission
 from gateway.engines.slurm_conf import PARTITION
+from gateway.errors import SchedulerRefused
 from gateway.jobs.job import NO_TASK, Attempt, Job
 
 _WORST_FIRST = (
@@ -60,8 +61,12 @@ class Place:
     """There also: a job runs as its owner; the gateway's names of users → the cluster's, where they differ."""
 
     def user_of(self, job: Job) -> str | None:
-        """Whom a job runs as."""
-        return self.user if self.unix_names is None else self.unix_names.get(job.user, job.user)
+        """Whom a job runs as. Raises SchedulerRefused for root on a cluster that is not ours."""
+        if self.unix_names is None:
+            return self.user
+        if (name := self.unix_names.get(job.user, job.user)) == "root":
+            raise SchedulerRefused("no job of the gateway runs as root here")
+        return name
 
     def knows(self, partition: str) -> bool:
         """Whether every one of a list of partitions is the cluster's."""

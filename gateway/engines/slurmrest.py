@@ -16,7 +16,7 @@ from gateway.engines.relay import Relayed
 from gateway.engines.rest_client import ALREADY_DONE, RestClient
 from gateway.engines.rest_records import job_of, node_of, state_key
 from gateway.engines.signals import signal_number
-from gateway.errors import NotFound, SchedulerError, SchedulerRefused
+from gateway.errors import NotFound, SchedulerRefused
 from gateway.slurm.options import rest_fields
 
 Requeue = Callable[[int], None]
@@ -139,11 +139,9 @@ def _target(job_id: int, task: int | None) -> str:
 
 
 def _identity(user: str) -> dict[str, str]:
-    """user_id and group_id of a job that runs as ``user``; the head must know the name. Raises SchedulerError."""
+    """user_id and group_id of a job that runs as ``user``; the head must know the name. Raises SchedulerRefused."""
     try:
         known = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     except KeyError:
-        raise SchedulerError(
-            f"this machine knows no user {user}", hint="jobs need a Unix user on head and nodes"
-        ) from None
+        raise SchedulerRefused(f"this machine knows no user {user}, whom the job would run as") from None
     return {"user_id": str(known.pw_uid), "group_id": str(known.pw_gid)}

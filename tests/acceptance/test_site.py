@@ -19,6 +19,7 @@ from gateway.identity.key_ring import KeyRing
 from gateway.wire import JobView
 
 pytestmark = [
+    pytest.mark.timeout(900),  # the fixture's part counts, and the machine may be slow
     pytest.mark.root,
     pytest.mark.skipif(os.getuid() != 0, reason="a site's slurmd, and so its gateway, runs as root"),
 ]
@@ -31,18 +32,13 @@ AT_ONCE_S = 8.0
 
 @dataclass(frozen=True)
 class Extended:
-    """The site, its gateway, what its configuration was before, and what install said without and with --yes."""
+    """The site, its gateway, what its configuration was before and after a dry run, and what that showed."""
 
     cluster: ForeignCluster
     gateway: Site
     before: dict[str, tuple[str, int, int]]
     shown: Answer
     unasked: dict[str, tuple[str, int, int]]
-    """Its configuration after it was shown, and after its administrator said no."""
-
-    def install(self, *words: str, stdin: str | None = None) -> Answer:
-        """``burst site install`` of this site."""
-        return install(self.cluster, self.gateway, *words, stdin=stdin)
 
     def settled(self, number: int, user: str = USER) -> JobView:
         """Wait until the gateway has settled a job of Slurm's."""
@@ -55,9 +51,9 @@ def _known(gateway, number: int) -> bool:
     return any(job.id == number for job in gateway.jobs())
 
 
-def install(cluster: ForeignCluster, gateway: Site, *words: str, stdin: str | None = None) -> Answer:
+def _install(cluster: ForeignCluster, gateway: Site, *words: str) -> Answer:
     where = ("--slurm-conf", str(cluster.conf), "--munge-key", str(cluster.munge_key), "--dir", str(gateway.directory))
-    return gateway.burst("site", "install", *where, *words, user=None, stdin=stdin)
+    return gateway.burst("site", "install", *where, *words, user=None)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +61,9 @@ def site() -> Iterator[Extended]:
     """A foreign cluster that was extended, its gateway up, and its researcher with an account of 20 credits."""
     with foreign_cluster() as cluster, site_in(start=False, idle_s=30) as gateway:
         before = cluster.files()
-        shown = install(cluster, gateway, "--dry-run")
-        install(cluster, gateway, stdin="n\n")
+        shown = _install(cluster, gateway, "--dry-run")
         unasked = cluster.files()
-        done = install(cluster, gateway, "--yes")
+        done = _install(cluster, gateway, "--yes")
         assert done.code == 0, done.err
         gateway.up()
         said = cluster.run("scontrol", "reconfigure")
@@ -84,7 +79,7 @@ def site() -> Iterator[Extended]:
 
 
 def test_the_whole_difference_is_shown_before_anything_changes(site):
-    """A dry run, and an administrator who says no, leave every byte; what is shown is what then is written."""
+    """A dry run leaves every byte; what it shows is what then is written."""
     assert site.shown.code == 0, site.shown.err
     assert site.unasked == site.before
 
@@ -141,7 +136,7 @@ def test_its_receipt_and_evidence_hold(site):
 
 
 def test_a_hold_of_the_owner_is_honoured(site):
-    """sbatch --hold: the money is put by, and the job does not start before its owner releases it."""
+    """sbatch --hold: the money is put by, it starts when its owner releases it and as it was priced."""
     number = site.cluster.sbatch("true", "-p", "cloud", "--time=5", "--hold")
     with site.gateway.login(USER) as gateway:
         eventually(lambda: _known(gateway, number), "taken in")
@@ -235,10 +230,6 @@ def test_the_site_works_on_while_the_gateway_is_dead(site):
 def test_uninstall_gives_back_every_byte(site):
     """The last test: the same files with the same bytes, modes and owners; Slurm then knows no cloud partition."""
     directory = str(site.gateway.directory)
-    before = site.cluster.files()
-    shown = site.gateway.burst("site", "uninstall", "--dry-run", "--dir", directory, user=None)
-    assert shown.code == 0, shown.err
-    assert site.cluster.files() == before
 
     done = site.gateway.burst("site", "uninstall", "--yes", "--dir", directory, user=None)
 

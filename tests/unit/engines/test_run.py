@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.engines.engine import SchedulerJob
 from gateway.engines.run import Place, attempts_of, hand_over, standing, submission_of, superseded
+from gateway.errors import SchedulerRefused
 from gateway.jobs.job import NO_TASK, BurstOptions, Job, JobRequest, Resources
 from gateway.jobs.stages import Stage
 from gateway.slurm.dependencies import named
@@ -226,3 +227,14 @@ def test_a_job_in_place_keeps_its_submitters_directory_and_environment() -> None
 
     assert submission.working_directory == "/home/ada/run"
     assert submission.environment == {"HOME": "/home/ada", "PATH": "/a:/usr/bin", "BURST_URL": "http://gateway"}
+
+
+def test_on_a_site_a_job_goes_to_its_partition_as_its_owner():
+    """Whatever partition the script names; names of users may differ; root is nobody's."""
+    place = Place("/j", None, partition="cloud", unix_names={"ada": "lovelace"})
+
+    submission = submission_of(replace(a_job(), user="ada"), place, {})
+    assert (submission.options["partition"], submission.user) == ("cloud", "lovelace")
+    assert submission_of(replace(a_job(), user="bob"), place, {}).user == "bob"
+    with pytest.raises(SchedulerRefused, match="root"):
+        submission_of(replace(a_job(), user="root"), place, {})
