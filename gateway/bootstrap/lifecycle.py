@@ -21,7 +21,7 @@ from gateway.bootstrap.presence import READY_FILE, gateway_daemon, only_one, pas
 from gateway.errors import InvalidRequest, SetupError
 from gateway.settings import Settings
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 180.0
 _TICK_S = 0.05
 
 

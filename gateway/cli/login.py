@@ -48,7 +48,13 @@ from gateway.wire import Identity
 @click.option("--device", is_flag=True, help="Show a code to approve in a browser, here or on a phone; no password.")
 @json_option
 def login(
-    url: str | None, user: str | None, password_file: Path | None, directory: Path | None, device: bool, as_json: bool
+    url: str | None,
+    *,
+    user: str | None,
+    password_file: Path | None,
+    directory: Path | None,
+    device: bool,
+    as_json: bool,
 ) -> None:
     """Log in to the gateway at URL [default: BURST_URL].
 
