@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from libcloud.compute.base import Node, NodeDriver, NodeImage, NodeSize
-from libcloud.compute.drivers.ec2 import NAMESPACE as EC2_NAMESPACE
 from libcloud.compute.types import NodeState
 
 from gateway.errors import Capacity, CloudError, CloudInvalid, CloudTransient, PriceUnknown
@@ -48,6 +47,9 @@ class Dialect:
     """Of "size" and "image", what the settings name by its id; the rest is looked up by id or name."""
 
 
+_EC2_XML = "{http://ec2.amazonaws.com/doc/2016-11-15/}"
+"""Namespace of the API version that libcloud's driver asks for; importing the driver for it costs every start-up."""
+
 EC2_PAGE = 200
 """Instances asked for at a time; a reply without a limit is refused or cut short in a large account."""
 
@@ -56,14 +58,13 @@ def _ec2_nodes(driver: Any, cluster: str) -> list[Node]:
     """DescribeInstances by tag and in pages: the driver's own list_nodes asks for no page and reads no NextToken."""
     asked = {"Action": "DescribeInstances", "MaxResults": str(EC2_PAGE)}
     asked |= {"Filter.1.Name": f"tag:{TAG_CLUSTER}", "Filter.1.Value.1": cluster}
-    xml = f"{{{EC2_NAMESPACE}}}"
     nodes: list[Node] = []
     page: str | None = ""
     while page is not None:
         answer = driver.connection.request(driver.path, params={**asked, **({"NextToken": page} if page else {})})
-        for reservation in answer.object.findall(f"{xml}reservationSet/{xml}item"):
+        for reservation in answer.object.findall(f"{_EC2_XML}reservationSet/{_EC2_XML}item"):
             nodes += driver._to_nodes(reservation, "instancesSet/item")  # noqa: SLF001 - libcloud has no other reader
-        page = answer.object.findtext(f"{xml}nextToken") or None
+        page = answer.object.findtext(f"{_EC2_XML}nextToken") or None
     return nodes
 
 
