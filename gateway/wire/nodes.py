@@ -1,0 +1,158 @@
+"""Nodes: what agents of nodes and slurmctld's own programs send, and what they are answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field, JsonValue
+
+from gateway.wire.form import MOST_BYTES, ONE_LINE, SHA256, Request, SlurmId, View
+from gateway.wire.jobs import EventView
+
+
+class NodeView(View):
+    """An elastic node."""
+
+    name: str
+    generation: int
+    state: str
+    offer: str
+    machine: str | None
+    address: str | None
+    job: int | None
+    reason: str
+    since: datetime
+    lease_until: datetime | None
+    timeline: tuple[EventView, ...] = ()
+
+
+class JoinRequest(Request):
+    """A node trades its one-time token for its secrets; once, for one node, within minutes."""
+
+    node: str = Field(max_length=64, pattern=ONE_LINE)
+    token: str = Field(max_length=256)
+    inventory: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class JoinReply(View):
+    """All that a node needs to become one of Slurm's nodes."""
+
+    node: str
+    generation: int
+    secret: str
+    """Key of its signatures (HS256), base64url; ``kid`` is "node:NAME:GENERATION"."""
+    audience: str
+    slurm_conf_server: str
+    munge_key: str
+    """Base64."""
+    lease_seconds: int
+    shared_filesystem: bool
+    job_directory: str
+
+
+class LeaseReply(View):
+    """A node's lease is good for so long; a node that is to ``drain`` will be ended."""
+
+    lease_seconds: int
+    drain: bool
+
+
+class Nothing(View):
+    """Done; there is nothing to say."""
+
+
+class PrologRequest(Request):
+    """A node is about to run its part of a job."""
+
+    scheduler_id: SlurmId
+
+
+class InputView(View):
+    """One input for a job's working directory."""
+
+    destination: str
+    size: int
+    sha256: str
+    url: str
+
+
+class JobStore(View):
+    """Where a job finds its objects in the store, for programs that use its keys."""
+
+    bucket: str
+    output_prefix: str
+    """What it may write below; ends in a slash."""
+    inputs: dict[str, str]
+    """Destination in the working directory → key."""
+
+
+class PrologReply(View):
+    """What the node does before the job starts."""
+
+    burst_id: str
+    attempt: str
+    """``NUMBER`` or ``NUMBER-TASK``: the last part of the store prefix."""
+    directory: str
+    user: str
+    leader: bool
+    """Whether this node is the job's first: on a shared file system only it stages."""
+    inputs: tuple[InputView, ...]
+    stage_out: tuple[str, ...]
+    credential: str
+    """The job's own JWT."""
+    environment: dict[str, str]
+    store: JobStore | None = None
+    """None where the store gives jobs no keys."""
+    work: str | None = None
+    """The job's working directory, where it is not DIRECTORY/work: a site's own, which is only looked at."""
+
+
+class PrologFailedRequest(Request):
+    """A node could not prepare a job: its inputs cannot be had."""
+
+    scheduler_id: SlurmId
+    error: str = Field(max_length=4096)
+
+
+class PresignRequest(Request):
+    """A job asks, under its own credential, where to put outputs. Paths are relative to its prefix."""
+
+    paths: tuple[str, ...] = Field(max_length=1000)
+
+
+class PresignReply(View):
+    """One PUT URL a path, in the same order."""
+
+    urls: tuple[str, ...]
+
+
+class ManifestEntry(Request):
+    """One staged-out file: path as the user sees it, key relative to the attempt's prefix."""
+
+    path: str = Field(max_length=4096)
+    key: str
+    size: int = Field(ge=0, le=MOST_BYTES)
+    sha256: str = Field(pattern=SHA256)
+
+
+class EpilogRequest(Request):
+    """A node has staged out its part; sent after the last byte is in the store."""
+
+    scheduler_id: SlurmId
+    attempt: str
+    files: tuple[ManifestEntry, ...]
+    errors: tuple[str, ...] = ()
+
+
+class ResumeRequest(Request):
+    """ResumeProgram: node names, and Slurm's resume file if it had one."""
+
+    nodes: tuple[str, ...]
+    resume_file: dict[str, Any] = Field(default_factory=dict)
+
+
+class SuspendRequest(Request):
+    """SuspendProgram or ResumeFailProgram: node names."""
+
+    nodes: tuple[str, ...]
