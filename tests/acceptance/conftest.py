@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 from ceph_cluster import ceph
-from gateway_site import Site, shared_cache, site_in
+from gateway_site import NewSite, Site, shared_cache, site_in
 
 from gateway.errors import SetupError
 from gateway.provisioning.container_host import ContainerHost
@@ -16,8 +16,6 @@ from gateway.settings import Settings
 from gateway.wire import JobView
 
 __all__ = ["ceph"]
-
-NewSite = Callable[..., Site]
 
 
 @pytest.fixture(scope="session")

@@ -252,6 +252,10 @@ class Site:
         return path
 
 
+NewSite = Callable[..., Site]
+"""What the fixtures ``new_site`` and ``module_site`` give."""
+
+
 def eventually(look: Callable[[], T | bool | None], what: str, within_s: float = PATIENCE_S) -> T:
     """The first true answer of ``look``, asked again and again; fails when none came in time."""
     deadline, pause = time.monotonic() + within_s, threading.Event()

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import NewSite
 from faults import kill
-from gateway_site import Site, eventually
+from gateway_site import NewSite, Site, eventually
 from metal import Metal, metal_in, wait_for_login
 
 from gateway.bootstrap.lifecycle import _toml

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NewSite
-from gateway_site import Answer, Site
+from gateway_site import Answer, NewSite, Site
 from pydantic import TypeAdapter
 
 from gateway import wire

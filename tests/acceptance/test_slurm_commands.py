@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import NewSite
-from gateway_site import Answer, Site, eventually
+from gateway_site import Answer, NewSite, Site, eventually
 
 SUBMITIT = """
 import sys, time, submitit

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from conftest import NewSite
 from faults import kill
-from gateway_site import Site, eventually
+from gateway_site import NewSite, Site, eventually
 
 from gateway.bootstrap.lifecycle import _toml
 from gateway.provisioning.instance import Instances

@@ -16,12 +16,8 @@ from pathlib import Path
 import pytest
 from libcloud.common.exceptions import BaseHTTPError
 from metal import Metal, metal_in, wait_for_login
+from provider_sites import BOOT_S, Gateway, Handler, Site, nothing_left  # noqa: F401 - the last is a fixture
 from test_provider import (  # noqa: F401 - the contract's own tests, run here on this file's site
-    BOOT_S,
-    Gateway,
-    Handler,
-    Site,
-    nothing_left,
     test_a_cloud_without_client_tokens_is_asked_first,
     test_a_new_generation_is_a_new_machine,
     test_destroying_twice_is_no_error_and_leaves_nothing,
@@ -94,7 +90,7 @@ def _with_gateway(hosts: Hosts) -> Iterator[HostSite]:
     server.gateway = gateway = Gateway(server)  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    site = HostSite(hosts, gateway)  # type: ignore[arg-type]
+    site = HostSite("hosts", hosts, gateway, hosts.provider)  # type: ignore[arg-type]
     assert site.traces() == []
     yield site
     server.shutdown()

@@ -15,7 +15,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from test_provider import AGENT, Gateway, Handler
+from provider_sites import AGENT, Gateway, Handler
 
 from gateway.errors import Capacity, CloudInvalid, SetupError
 from gateway.provisioning import seed
