@@ -75,7 +75,15 @@ def description(options: dict[str, str]) -> Json:
             found["gres_per_node"] = f"gpu:{value}"
         else:
             raise ValueError(f"pyslurm has no way to pass --{name}; use the slurmrestd or the commands adapter")
-    return found
+    return found | _tasks(options)
+
+
+def _tasks(options: dict[str, str]) -> Json:
+    """pyslurm asks for one task where sbatch leaves it open, and srun would then use one node of several."""
+    fewest = options.get("nodes", "").partition("-")[0]
+    if "ntasks" in options or not fewest.isdecimal():
+        return {}
+    return {"ntasks": int(fewest) * int(options.get("ntasks-per-node", "1"))}
 
 
 def _unusable(why: str) -> int:
