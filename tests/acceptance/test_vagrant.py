@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_site import PLAYBOOKS
+from ansible_site import CHECKOUT, PLAYBOOKS
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +20,18 @@ def _vagrant() -> None:
 @pytest.mark.usefixtures("_vagrant")
 def test_vagrant_takes_the_vagrantfile(tmp_path: Path) -> None:
     """It is valid, and its playbook is there; one that misspells a setting of libvirt's is not."""
-    text = (PLAYBOOKS / "Vagrantfile").read_text()
+    text = (CHECKOUT / "Vagrantfile").read_text()
     misspelt = tmp_path / "misspelt"
     misspelt.mkdir()
     (misspelt / "Vagrantfile").write_text(text.replace("libvirt.memory", "libvirt.memroy"))
 
-    good = validate(PLAYBOOKS, tmp_path)
+    good = validate(CHECKOUT, tmp_path)
     bad = validate(misspelt, tmp_path)
 
     assert (good.returncode, good.stdout) == (0, "Vagrantfile validated successfully.\n"), good.stderr
     assert bad.returncode != 0
     assert "memroy" in bad.stdout + bad.stderr
-    assert 'ansible.playbook = "gateway.yml"' in text
+    assert 'ansible.playbook = "ansible/gateway.yml"' in text
     assert (PLAYBOOKS / "gateway.yml").exists()
 
 
