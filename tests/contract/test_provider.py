@@ -305,6 +305,7 @@ def test_destroying_twice_is_no_error_and_leaves_nothing(site: Site) -> None:
 _NEVER = {
     "container": "never.was",
     "process": "never.was",
+    "hosts": "never.was",
     "ec2": "i-0123456789abcdef0",
     "openstack": "00000000-0000-4000-8000-000000000000",
 }
