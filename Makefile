@@ -24,16 +24,19 @@ print(NodeImage(settings.cache_dir, settings.image_suite, settings.image_package
 endef
 export BUILD_IMAGE
 
-.PHONY: help demo test bench lint docs screenshots lock image clean
+.PHONY: help demo test test-long bench lint docs screenshots lock image clean
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
 
 demo: $(SERVER) ## take one real job through the whole gateway
 	@$(PYTHON) -m gateway.cli demo --dir $(DEMO_DIR)
 
 test: $(DEV) ## run every test
 	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+test-long: $(DEV) ## run the tests that make test leaves out: virtual machines, OpenStack
+	@$(PYTHON) -m pytest -m long $(PYTEST_ARGS)
 
 bench: $(DEV) ## measure submissions per second and cold start
 	@$(PYTHON) -m bench

@@ -144,7 +144,7 @@ def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
             user,
             password,
             api_version="2.2",
-            ex_force_auth_url=endpoint,
+            ex_force_auth_url=_identity(endpoint),
             ex_force_auth_version="3.x_password" if by_password else "3.x_appcred",
             ex_tenant_name=secret.get("project"),
             ex_domain_name=secret.get("domain", "Default"),
@@ -207,6 +207,11 @@ def _options(cloud: CloudSettings, *known: str) -> Mapping[str, Any]:
 def _named(thing: str) -> SimpleNamespace:
     """What the drivers read of a network or a security group; to fetch the whole object would be one call more."""
     return SimpleNamespace(id=thing, name=thing)
+
+
+def _identity(endpoint: str) -> str:
+    """Keystone's address as libcloud wants it: OS_AUTH_URL mostly ends with the version, which libcloud adds itself."""
+    return endpoint.rstrip("/").removesuffix("/v3")
 
 
 def _server(endpoint: str | None) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def test_the_service_comes_back_and_leaves_slurm_alone(hosts: dict[str, Host], r
     assert len({first, second, third}) == 3
     assert gateway.says("pgrep -u burst -x slurmctld") == slurmctld
     gateway.run(f"systemctl stop {UNIT}", within_s=300)
-    assert gateway.run("pgrep -u burst", check=False).stdout == ""
+    eventually(lambda: not gateway.run("pgrep -u burst", check=False).stdout, "every process of it is gone")
     gateway.run(f"systemctl start {UNIT}", within_s=300)
     assert gateway.says(READY) == "200"
 

@@ -14,7 +14,7 @@ from gateway_site import NewSite, Site, eventually
 from gateway.bootstrap.lifecycle import _toml
 from gateway.provisioning.instance import Instances
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(1800)]
 
 BOOT_S = 1000
 SIZE = {"name": "vm", "cores": 2, "memory_mb": 768, "credits_per_hour": 1.0, "max_nodes": 1}

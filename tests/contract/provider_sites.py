@@ -32,7 +32,7 @@ from gateway.settings import CloudSettings, CloudSizeSettings, Settings, SizeSet
 
 LOCAL = [pytest.param("container", marks=pytest.mark.root), "process"]
 BOOTING = [*LOCAL, "ec2"]
-EVERY = [*BOOTING, pytest.param("openstack", marks=[pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)])]
+EVERY = [*BOOTING, pytest.param("openstack", marks=[pytest.mark.root, pytest.mark.long, pytest.mark.timeout(900)])]
 
 SIZES = (
     SizeSettings(name="small", cores=1, memory_mb=512, credits_per_hour=1.25, max_nodes=8),
@@ -232,8 +232,6 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _require_openstack() -> None:
-    if os.environ.get("BURST_TEST_OPENSTACK") != "1":
-        pytest.skip("OpenStack's services take minutes to start; BURST_TEST_OPENSTACK=1 asks for them")
     if absent := missing():
         pytest.skip(f"no OpenStack here: {', '.join(absent)} not installed")
 

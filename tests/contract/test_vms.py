@@ -27,7 +27,7 @@ from gateway.provisioning.node_image import NodeImage
 from gateway.provisioning.user_data import UserData, render
 from gateway.provisioning.vm_driver import open_vms
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(900)]
 
 BOOT_S = 800
 """On a machine that does much else every instruction is translated slowly."""
