@@ -144,7 +144,7 @@ def _use(person: Person, up: Answer, directory: str) -> Used:
     submitted = person.run(str(EXAMPLES / "ising-array/submit.sh"), **submit)
     assert submitted.code == 0, submitted.err
     reduction = submitted.out.split()[-1]
-    job = person.burst("job", reduction, "--watch", "--json").json
+    job = person.burst("job", reduction, "--watch", "--json", within_s=280).json
     jobs = person.burst("jobs", "--json").json
     array = next(one for one in jobs if one["name"] == "ising")
     attempts = person.burst("job", str(array["id"]), "--json").json["attempts"]
