@@ -267,7 +267,7 @@ def _ec2(cloud: LocalCloud, gateway: Gateway, server: Ec2Server) -> Site:
 def _openstack(cloud: LocalCloud, gateway: Gateway, services: OpenStack) -> Site:
     """Two flavors, of which no host has room for one; an image without content, which the fake hypervisor boots."""
     for size, cores in (("small", 1), ("rare", 5000)):
-        flavor = {"name": size, "vcpus": cores, "ram": 512, "disk": 0}
+        flavor = {"name": size, "vcpus": cores, "ram": 512, "disk": 1}
         services.ask("nova", "POST", "/v2.1/flavors", {"flavor": flavor})
     image = {"name": "node", "disk_format": "raw", "container_format": "bare", "visibility": "public"}
     services.add_image(image)
