@@ -266,8 +266,9 @@ def _ec2(cloud: LocalCloud, gateway: Gateway, server: Ec2Server) -> Site:
 
 def _openstack(cloud: LocalCloud, gateway: Gateway, services: OpenStack) -> Site:
     """Two flavors, of which no host has room for one; an image without content, which the fake hypervisor boots."""
-    for size, cores in (("small", 1), ("rare", 5000)):
-        flavor = {"name": size, "vcpus": cores, "ram": 512, "disk": 1}
+    # A disk has no quota in Nova, so only the scheduler can say no to the second.
+    for size, disk_gb in (("small", 1), ("rare", 2_000_000)):
+        flavor = {"name": size, "vcpus": 1, "ram": 512, "disk": disk_gb}
         services.ask("nova", "POST", "/v2.1/flavors", {"flavor": flavor})
     image = {"name": "node", "disk_format": "raw", "container_format": "bare", "visibility": "public"}
     services.add_image(image)

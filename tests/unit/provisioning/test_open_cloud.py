@@ -61,7 +61,7 @@ def test_openstack_opens_with_a_password_or_an_application_credential(settings, 
 
     connection = open_cloud(CloudSettings(**OPENSTACK), settings)._driver.connection
 
-    assert (connection._ex_force_auth_url, connection._auth_version) == (OPENSTACK["endpoint"], how)
+    assert (connection._ex_force_auth_url, connection._auth_version) == ("https://keystone.example.org:5000", how)
 
 
 @pytest.mark.parametrize(
