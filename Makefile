@@ -9,6 +9,8 @@ PYTHON := .venv/bin/python
 SERVER := .venv/.server-ready
 DEV := .venv/.dev-ready
 DEMO_DIR ?= .burst/demo
+# Most tests wait for daemons, so two at a time are nearly twice as fast; a file's tests stay in one worker, in order.
+TEST_WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
 # Slurm's packages and the node image are fetched once for all gateways of this checkout.
 export BURST_CACHE ?= $(CURDIR)/.burst/cache
 
@@ -33,7 +35,7 @@ demo: $(SERVER) ## take one real job through the whole gateway
 	@$(PYTHON) -m gateway.cli demo --dir $(DEMO_DIR)
 
 test: $(DEV) ## run every test
-	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest $(TEST_WORKERS) $(PYTEST_ARGS)
 
 test-long: $(DEV) ## run the tests that make test leaves out: virtual machines, OpenStack
 	@$(PYTHON) -m pytest -m long $(PYTEST_ARGS)

@@ -132,17 +132,19 @@ def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> Ceph:
             surroundings = {"cwd": folder, "env": _environment(), "start_new_session": True}
             started.append(subprocess.Popen(command, stdout=out, stderr=out, **surroundings))
 
+    # The default, to ask the monitor for settings first, gives up after a few tries on a busy machine.
+    alone = "--no-mon-config"
     address = f"[v1:127.0.0.1:{monitor}]"
     run("monmaptool", "--create", "--fsid", str(facts["fsid"]), "--addv", "a", address, "monmap")
     run("ceph-mon", "-i", "a", "--mkfs", "--monmap", "monmap", "--keyring", "keyring")
     daemon("ceph-mon", "-i", "a")
     identity = str(uuid.uuid4())
     run("ceph", "--connect-timeout", "60", "osd", "new", identity)
-    run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", identity)
-    daemon("ceph-osd", "-i", "0")
-    daemon("radosgw", "-n", "client.rgw")
+    run("ceph-osd", alone, "-i", "0", "--mkfs", "--osd-uuid", identity)
+    daemon("ceph-osd", alone, "-i", "0")
+    daemon("radosgw", alone, "-n", "client.rgw")
     endpoint = f"http://127.0.0.1:{port}"
-    _wait(endpoint, started)
+    _wait(endpoint, folder, started)
     return Ceph(endpoint, *_user(folder, "gw", _CAPS), folder)
 
 
@@ -168,16 +170,20 @@ def _environment() -> dict[str, str]:
     return {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin", "HOME": "/nonexistent"}
 
 
-def _wait(endpoint: str, started: list[subprocess.Popen[bytes]]) -> None:
+def _wait(endpoint: str, folder: Path, started: list[subprocess.Popen[bytes]]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         with suppress(httpx2.TransportError):
             httpx2.get(endpoint, timeout=2)
             return
-        ended = [process.args for process in started if process.poll() is not None]
-        assert not ended, f"ended: {ended}"
+        ended = [Path(process.args[0]).name for process in started if process.poll() is not None]
+        assert not ended, f"ended: {ended}: {[_last_words(folder, program) for program in ended]}"
         assert time.monotonic() < deadline, "radosgw did not answer"
         threading.Event().wait(0.1)
+
+
+def _last_words(folder: Path, program: str) -> str:
+    return (folder / f"log/{program}.out").read_text(errors="replace")[-3000:]
 
 
 def _free_ports(count: int) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway_site import Site
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 FLAGS = (
     "--no-sandbox",
@@ -20,6 +20,9 @@ FLAGS = (
     "--disable-sync",
 )
 PATIENCE_MS = 60_000
+
+# Playwright's own 5 s are too few on two busy cores; what holds is seen at once however long it may take.
+expect.set_options(timeout=PATIENCE_MS)
 
 _REFUSED = "Failed to load resource"
 """What Chromium says of an answer of 400 or above, which a test may have asked for."""
