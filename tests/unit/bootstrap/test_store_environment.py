@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.bootstrap.assemble import _store_environment
+from gateway.bootstrap.assemble import store_environment
 from gateway.staging.object_store import StoreAccess
 
 
@@ -27,7 +27,7 @@ def test_a_job_is_told_of_sts_only_where_it_has_keys(endpoint, keys, names):
     """The embedded store has none; AWS needs no endpoint; the STS door is the gateway's as nodes reach it."""
     access = StoreAccess("b", endpoint, endpoint, "access", secret_key="secret")
     store = SimpleNamespace(access=access)
-    told = _store_environment(SimpleNamespace(store=store, job_keys=keys, node_url="http://gateway:2"))
+    told = store_environment(SimpleNamespace(store=store, job_keys=keys, node_url="http://gateway:2"))
     assert set(told) == names
     assert told.get("AWS_ENDPOINT_URL_STS", "http://gateway:2/sts") == "http://gateway:2/sts"
     assert "secret" not in str(told)
