@@ -32,10 +32,12 @@ from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import Place, Standing, attempts_of, hand_over, standing, submission_of, superseded
 from gateway.engines.site_jobs import SiteJobs
 from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, SchedulerRefused
+from gateway.identity.audit import AuditLog
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.browsers import BrowserStore
 from gateway.identity.devices import DeviceStore
 from gateway.identity.evidence import EvidenceStore
+from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.sessions import SessionStore
@@ -60,6 +62,14 @@ class Work(Protocol):
     @property
     def users(self) -> UserStore:
         """People."""
+
+    @property
+    def groups(self) -> GroupStore:
+        """Their groups and projects."""
+
+    @property
+    def audit(self) -> AuditLog:
+        """Who did what."""
 
     @property
     def sessions(self) -> SessionStore:

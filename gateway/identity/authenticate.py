@@ -16,6 +16,7 @@ from gateway.identity import jws
 from gateway.identity.evidence import Evidence
 from gateway.identity.join import node_of
 from gateway.identity.keys import Key, read_secret
+from gateway.identity.scopes import ALL, LOOKING, Scopes
 from gateway.identity.sessions import Session, SessionStore
 from gateway.identity.signature import MUTATING, Claims, token_of, verify_request
 from gateway.identity.users import User, UserStore
@@ -37,6 +38,21 @@ class Reader:
 
     user: User
 
+    @property
+    def scopes(self) -> Scopes:
+        """What of its user's rights it has."""
+        return LOOKING
+
+
+@dataclass(frozen=True)
+class Vouched(Reader):
+    """Whom a site's own slurmctld names; they signed nothing here, the site's key vouches for them."""
+
+    @property
+    def scopes(self) -> Scopes:
+        """All: a Unix login has no parts."""
+        return ALL
+
 
 @dataclass(frozen=True)
 class Caller(Reader):
@@ -45,6 +61,11 @@ class Caller(Reader):
     session: Session
     claims: Claims
     evidence: Evidence
+
+    @property
+    def scopes(self) -> Scopes:
+        """Those of its session."""
+        return self.session.scopes
 
 
 class NonceStore(Protocol):

@@ -1,6 +1,6 @@
 """Who may do what: one table of actions, answered ``Allowed`` or ``Refused`` with the reason.
 
-Invariant: what the table does not allow is refused.
+Invariant: what the table does not allow is refused; a login's scopes narrow what its user may do, whoever that is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway import errors
-from gateway.identity.users import Role, User
+from gateway.identity.authenticate import Reader
+from gateway.identity.scopes import Scope
+from gateway.identity.users import Role
 
 
 class Action(StrEnum):
@@ -21,6 +23,7 @@ class Action(StrEnum):
     SEE_JOB = "see this job"
     CANCEL_JOB = "cancel this job"
     FETCH_OUTPUTS = "fetch the outputs of this job"
+    UPLOAD = "upload inputs"
     SEE_ACCOUNT = "see this account"
     SET_BUDGET = "set the budget of this account"
     PUBLISH = "publish this job"
@@ -30,28 +33,38 @@ class Action(StrEnum):
     SEE_OFFERS = "see the offers"
 
 
-class Rule(StrEnum):
-    """Who may."""
+class Who(StrEnum):
+    """Whose right it is; the words complete "only … may"."""
 
     ANYONE = "anyone who has logged in"
     OWNER = "its owner or an administrator"
     PAYER = "the users of the account or an administrator"
+    LEADER = "who leads the account's project or an administrator"
     ADMIN = "an administrator"
 
 
+@dataclass(frozen=True)
+class Rule:
+    """Who may, with a login of which scope."""
+
+    who: Who
+    scope: Scope
+
+
 POLICY: Mapping[Action, Rule] = {
-    Action.SUBMIT: Rule.ANYONE,
-    Action.SEE_NODES: Rule.ANYONE,
-    Action.SEE_OFFERS: Rule.ANYONE,
-    Action.SEE_JOB: Rule.OWNER,
-    Action.CANCEL_JOB: Rule.OWNER,
-    Action.FETCH_OUTPUTS: Rule.OWNER,
-    Action.SPEND: Rule.PAYER,
-    Action.SEE_ACCOUNT: Rule.PAYER,
-    Action.SET_BUDGET: Rule.PAYER,
-    Action.PUBLISH: Rule.OWNER,
-    Action.SHARE: Rule.OWNER,
-    Action.GIVE_CREDIT: Rule.ADMIN,
+    Action.SUBMIT: Rule(Who.ANYONE, Scope.JOBS_WRITE),
+    Action.SPEND: Rule(Who.PAYER, Scope.JOBS_WRITE),
+    Action.SEE_JOB: Rule(Who.OWNER, Scope.JOBS_READ),
+    Action.CANCEL_JOB: Rule(Who.OWNER, Scope.JOBS_WRITE),
+    Action.FETCH_OUTPUTS: Rule(Who.OWNER, Scope.STORAGE_READ),
+    Action.UPLOAD: Rule(Who.ANYONE, Scope.STORAGE_WRITE),
+    Action.SEE_ACCOUNT: Rule(Who.PAYER, Scope.MONEY_READ),
+    Action.SET_BUDGET: Rule(Who.LEADER, Scope.MONEY_WRITE),
+    Action.PUBLISH: Rule(Who.OWNER, Scope.STORAGE_WRITE),
+    Action.SHARE: Rule(Who.OWNER, Scope.STORAGE_WRITE),
+    Action.GIVE_CREDIT: Rule(Who.ADMIN, Scope.MONEY_WRITE),
+    Action.SEE_NODES: Rule(Who.ANYONE, Scope.NODES_READ),
+    Action.SEE_OFFERS: Rule(Who.ANYONE, Scope.NODES_READ),
 }
 
 
@@ -62,27 +75,43 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Refused:
-    """Not allowed, and why."""
+    """Not allowed, and why; ``told`` when who asked may know that the thing is there."""
 
     reason: str
     hint: str
+    told: bool = False
 
 
-def authorise(user: User, action: Action, *, owner: str | None = None, account: str | None = None) -> Allowed | Refused:
-    """Whether ``user`` may; ``owner`` is the user whose thing it is, ``account`` the account that it touches."""
-    rule = POLICY.get(action, Rule.ADMIN)
-    may = (
-        user.role is Role.ADMIN
-        or rule is Rule.ANYONE
-        or (rule is Rule.OWNER and owner == user.name)
-        or (rule is Rule.PAYER and account == user.account)
-    )
-    if may:
-        return Allowed()
-    return Refused(f"{user.name} may not {action.value}.", f"only {rule.value} may")
+def authorise(
+    reader: Reader, action: Action, *, owner: str | None = None, account: str | None = None
+) -> Allowed | Refused:
+    """Whether who asks may; ``owner`` is the user whose thing it is, ``account`` the account that it touches."""
+    rule = POLICY[action]
+    if not _may(reader, rule.who, owner, account):
+        return Refused(f"{reader.user.name} may not {action.value}.", f"only {rule.who.value} may")
+    if rule.scope not in reader.scopes:
+        reason = f"This login may not {action.value}: it has not the scope {rule.scope.value}."
+        return Refused(reason, f"burst login --scope {rule.scope.value} gives one that may", told=True)
+    return Allowed()
 
 
 def demand(verdict: Allowed | Refused) -> None:
     """Raise ``errors.Refused`` unless allowed."""
     if isinstance(verdict, Refused):
         raise errors.Refused(verdict.reason, hint=verdict.hint)
+
+
+def _may(reader: Reader, who: Who, owner: str | None, account: str | None) -> bool:
+    user = reader.user
+    match who:
+        case Who.ANYONE:
+            return True
+        case _ if user.role is Role.ADMIN:
+            return True
+        case Who.OWNER:
+            return owner == user.name
+        case Who.PAYER:
+            return account in user.accounts
+        case Who.LEADER:
+            return account in user.led_accounts
+    return False

@@ -19,6 +19,7 @@ from gateway.errors import NotAllowed, SignatureExpired
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.keys import public_jwk, read_public
 from gateway.identity.passwords import matches
+from gateway.identity.scopes import ALL, Scopes
 from gateway.identity.users import User, UserStore
 
 CERTIFICATE_TYPE: Final = "burst-session+jwt"
@@ -35,6 +36,7 @@ class Session:
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None = None
+    scopes: Scopes = ALL
 
     @property
     def key(self) -> OKPKey:
@@ -69,10 +71,12 @@ def check_password(users: UserStore, name: str, password: str) -> User:
     return users.get(name)
 
 
-def new_session(user: User, public_key: Mapping[str, object], now: datetime, lifetime: timedelta) -> Session:
+def new_session(
+    user: User, public_key: Mapping[str, object], now: datetime, lifetime: timedelta, scopes: Scopes = ALL
+) -> Session:
     """A session for ``user``'s key. Raises InvalidRequest when it is no public Ed25519 key."""
     jwk = public_jwk(read_public(public_key))
-    return Session(secrets.token_urlsafe(16), user.name, jwk, now, now + lifetime)
+    return Session(secrets.token_urlsafe(16), user.name, jwk, now, now + lifetime, scopes=scopes)
 
 
 def certificate(session: Session, user: User, ring: KeyRing, issuer: str, audience: str) -> str:
@@ -83,6 +87,7 @@ def certificate(session: Session, user: User, ring: KeyRing, issuer: str, audien
         "aud": audience,
         "sid": session.id,
         "role": user.role.value,
+        "scope": " ".join(sorted(session.scopes)),
         "iat": int(session.created_at.timestamp()),
         "exp": int(session.expires_at.timestamp()),
         "jti": session.id,

@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.identity.groups import GroupRole, Membership
+
 
 class Role(StrEnum):
     """What a user is to the gateway."""
@@ -20,13 +22,25 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class User:
-    """A person; ``account`` is the one that their jobs are paid from."""
+    """A person; ``account`` is the one that their jobs are paid from unless they name a project's."""
 
     name: str
     role: Role
     account: str
     unix_name: str | None = None
     """Their name on a site's cluster; None: jobs run as the gateway's job user."""
+    groups: tuple[Membership, ...] = ()
+
+    @property
+    def accounts(self) -> frozenset[str]:
+        """What they may spend from: their own account and their projects'."""
+        return frozenset((self.account, *(each.account for each in self.groups if each.account)))
+
+    @property
+    def led_accounts(self) -> frozenset[str]:
+        """The accounts whose budgets they set: their own and those of projects that they lead."""
+        led = (each.account for each in self.groups if each.account and each.role is GroupRole.LEADER)
+        return frozenset((self.account, *led))
 
 
 class UserStore(Protocol):

@@ -17,6 +17,7 @@ from gateway.accounting.quote import Quote, quote
 from gateway.accounting.units import format_credits
 from gateway.engines.site_jobs import SiteJob, SiteJobs
 from gateway.errors import InvalidRequest, NotFound, Refused
+from gateway.identity.authenticate import Vouched
 from gateway.identity.authorise import Action, authorise, demand
 from gateway.identity.evidence import Evidence
 from gateway.identity.site_key import SiteKey
@@ -82,8 +83,8 @@ class ArrivalService:
         with self.ports.works() as work:
             owner = self._owner(work, found.user)
             account = decision.request.burst.account_to or owner.account
-            demand(authorise(owner, Action.SUBMIT))
-            demand(authorise(owner, Action.SPEND, account=account))
+            demand(authorise(Vouched(owner), Action.SUBMIT))
+            demand(authorise(Vouched(owner), Action.SPEND, account=account))
             evidence = self._evidence(decision)
             return self._fund(work, self._job(decision, owner, account, evidence), decision, evidence)
 

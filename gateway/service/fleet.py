@@ -22,13 +22,13 @@ class FleetService:
 
     def views(self, caller: Reader) -> list[wire.NodeView]:
         """Every node that has, or is about to have, a machine."""
-        demand(authorise(caller.user, Action.SEE_NODES))
+        demand(authorise(caller, Action.SEE_NODES))
         with self.reads() as work:
             return [_view(work.fleet, node) for node in work.fleet.all() if _exists(node)]
 
     def offers(self, caller: Reader) -> list[wire.OfferView]:
         """What can be had, and how much of it is in use."""
-        demand(authorise(caller.user, Action.SEE_OFFERS))
+        demand(authorise(caller, Action.SEE_OFFERS))
         with self.reads() as work:
             used = [node.offer for node in work.fleet.all() if _exists(node)]
         return [wire.OfferView(**vars(offer), in_use=used.count(offer.name)) for offer in self.known_offers]

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from gateway import wire
 from gateway.errors import NotFound
 from gateway.identity.authenticate import Caller, Reader
-from gateway.identity.authorise import Action, Allowed, authorise
+from gateway.identity.authorise import Action, Refused, authorise, demand
 from gateway.identity.users import Role
 from gateway.jobs.job import NO_TASK, Attempt, Job
 from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
@@ -36,15 +36,18 @@ class JobService:
     ports: Ports
 
     def upload(self, caller: Caller, request: wire.UploadRequest) -> wire.Upload:
-        """Where an input goes; no URL when the store has it."""
+        """Where an input goes; no URL when the store has it. Raises Refused."""
+        demand(authorise(caller, Action.UPLOAD))
         return stage_in.upload(self.ports.store, caller.user.name, request)
 
     def find(self, caller: Reader, name: str, action: Action = Action.SEE_JOB) -> Job:
         """By Slurm's id ("12", "12_3") or by its own. Raises NotFound, also for what the caller may not do."""
         with self.ports.reads() as work:
             job = _find(work, name)
-        if not isinstance(authorise(caller.user, action, owner=job.user), Allowed):
+        verdict = authorise(caller, action, owner=job.user)
+        if isinstance(verdict, Refused) and not verdict.told:
             raise NotFound(f"There is no job {name}.", hint="`burst jobs` lists yours")
+        demand(verdict)
         return job
 
     def page(self, caller: Reader, cursor: str | None, limit: int, state: str | None) -> wire.JobPage:

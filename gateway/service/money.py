@@ -44,13 +44,13 @@ class MoneyService:
 
     def statement(self, caller: Reader, account: str, limit: int = 500) -> tuple[tuple[Charge, ...], tuple[Entry, ...]]:
         """The latest charges of an account and all its entries, oldest first. Raises Refused."""
-        demand(authorise(caller.user, Action.SEE_ACCOUNT, account=account))
+        demand(authorise(caller, Action.SEE_ACCOUNT, account=account))
         with self.reads() as work:
             return work.spending.of(account, limit), work.ledger.entries(account)
 
     def credit(self, caller: Caller, account: str, request: wire.CreditRequest, key: str | None = None) -> wire.Balance:
         """Give credits; the same key again gives none and answers the same. Raises Refused, NotFound, Conflict."""
-        demand(authorise(caller.user, Action.GIVE_CREDIT))
+        demand(authorise(caller, Action.GIVE_CREDIT))
         # The account is in the path, so the path is part of what may not be another under the same key.
         user, body, now = caller.user.name, caller.evidence.path.encode() + caller.evidence.body, self.now()
         with self.works() as work:
@@ -113,12 +113,12 @@ class MoneyService:
 
 
 def _sees(caller: Reader, account: str) -> bool:
-    return authorise(caller.user, Action.SEE_ACCOUNT, account=account) == Allowed()
+    return authorise(caller, Action.SEE_ACCOUNT, account=account) == Allowed()
 
 
 def _changeable(work: Work, caller: Caller, account: str) -> Budget | None:
     """The account's budget, if it has one, which the caller may change or replace."""
-    demand(authorise(caller.user, Action.SET_BUDGET, account=account))
+    demand(authorise(caller, Action.SET_BUDGET, account=account))
     before = work.budgets.of(account)
     if before is not None and before.by_admin and caller.user.role is not Role.ADMIN:
         raise Refused(f"The budget of {account} was set by an administrator.", hint="ask an administrator to change it")

@@ -199,7 +199,7 @@ class PublicationService:
 
     def _own(self, caller: Caller, made: Publication) -> Publication:
         """One that the caller may share; another is not found unless it is public anyway."""
-        verdict = authorise(caller.user, Action.SHARE, owner=made.user)
+        verdict = authorise(caller, Action.SHARE, owner=made.user)
         if isinstance(verdict, Allowed):
             return made
         if made.state is PublicationState.FINDABLE:
@@ -207,7 +207,7 @@ class PublicationService:
         raise NotFound(f"There is no publication {made.id}.", hint="burst share shows yours")
 
     def _demand_bytes(self, caller: Caller | None, made: Publication, readers: tuple[str, ...]) -> None:
-        owner = caller is not None and authorise(caller.user, Action.SHARE, owner=made.user) == Allowed()
+        owner = caller is not None and authorise(caller, Action.SHARE, owner=made.user) == Allowed()
         if owner:
             return
         if made.state is not PublicationState.FINDABLE:

@@ -125,7 +125,7 @@ class SlurmService:
     def _mine(self, caller: Caller, number: str) -> Job | None:
         """The gateway's job of this id, or the one that has a task of this id; None where it is not the caller's."""
         job = self._of_number(number) or self._of_task(number)
-        seen = job is not None and isinstance(authorise(caller.user, Action.CANCEL_JOB, owner=job.user), Allowed)
+        seen = job is not None and isinstance(authorise(caller, Action.CANCEL_JOB, owner=job.user), Allowed)
         return job if seen else None
 
     def _of_number(self, number: str) -> Job | None:

@@ -138,7 +138,7 @@ class SubmissionService:
             return None if answer is None else work.jobs.get(answer.response["job"])
 
     def _decide(self, caller: Caller, request: wire.SubmitRequest) -> _Decision:
-        demand(authorise(caller.user, Action.SUBMIT))
+        demand(authorise(caller, Action.SUBMIT))
         if request.in_place and not self.ports.shared_filesystem:
             message = "The nodes do not see the files of the machine that it is submitted from."
             raise InvalidRequest(
@@ -146,7 +146,7 @@ class SubmissionService:
             )
         parsed = read(request, default_time_limit_s=self.limits.default_time_s, max_time_limit_s=self.limits.max_time_s)
         account = parsed.burst.account_to or caller.user.account
-        demand(authorise(caller.user, Action.SPEND, account=account))
+        demand(authorise(caller, Action.SPEND, account=account))
         placement = place(parsed.resources, self.offers)
         parsed, priced = self._priced(parsed, placement)
         found = stage_in.keyed(caller.user.name, parsed.burst.stage_in)

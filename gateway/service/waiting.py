@@ -89,7 +89,7 @@ def _awaited(work: Work, caller: Reader, number: int) -> Awaited | None:
         job = work.jobs.by_scheduler_id(number)
     except NotFound:
         return None
-    if not isinstance(authorise(caller.user, Action.SEE_JOB, owner=job.user), Allowed):
+    if not isinstance(authorise(caller, Action.SEE_JOB, owner=job.user), Allowed):
         return None
     over = job.stage in FINAL or job.state == "RUNNING"
     return Awaited(number, job.request.name, job.state, "" if over else _sentence(job))

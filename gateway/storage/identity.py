@@ -11,15 +11,17 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from gateway.errors import BadSignature, Conflict, NotFound, SignatureReplayed
 from gateway.identity.evidence import Evidence
 from gateway.identity.idempotency import Answer
+from gateway.identity.scopes import read_scopes
 from gateway.identity.sessions import Session
 from gateway.identity.signature import Claims
 from gateway.identity.users import Role, User
 from gateway.storage.database import insert_new
+from gateway.storage.groups import of_user
 from gateway.storage.tables import evidence, idempotency, sessions, used_nonces, users
 
 _KEPT_LONGER: Final = timedelta(minutes=10)  # than any clock skew that a gateway can be set to
@@ -50,7 +52,7 @@ class SqlUsers:
         row = self._connection.execute(select(users).where(users.c.name == name)).mappings().one_or_none()
         if row is None:
             raise NotFound(f"There is no user {name}.", hint="an administrator can add one")
-        return _user(row)
+        return User(row["name"], Role(row["role"]), row["account"], row["unix_name"], of_user(self._connection, name))
 
     def password_hash(self, name: str) -> str | None:
         """See ``UserStore.password_hash``."""
@@ -66,7 +68,7 @@ class SqlSessions:
     def add(self, session: Session) -> None:
         """See ``SessionStore.add``."""
         row = {field.name: getattr(session, field.name) for field in fields(Session) if field.name != "user"}
-        row |= {"user_name": session.user, "public_key": dict(session.public_key)}
+        row |= {"user_name": session.user, "public_key": dict(session.public_key), "scopes": sorted(session.scopes)}
         self._connection.execute(sessions.insert().values(**row))
 
     def get(self, session_id: str) -> Session:
@@ -76,7 +78,7 @@ class SqlSessions:
         if row is None:
             raise BadSignature("The gateway does not know this session.", hint="burst login, then try again")
         facts = dict(row)
-        return Session(user=facts.pop("user_name"), **facts)
+        return Session(user=facts.pop("user_name"), scopes=read_scopes(facts.pop("scopes")), **facts)
 
     def revoke(self, session_id: str, now: datetime) -> None:
         """See ``SessionStore.revoke``."""
@@ -153,10 +155,6 @@ class SqlIdempotency:
     def forget(self, now: datetime) -> int:
         """Drop answers older than a day; return how many."""
         return self._connection.execute(delete(idempotency).where(idempotency.c.at < now - _IDEMPOTENT_FOR)).rowcount
-
-
-def _user(row: RowMapping) -> User:
-    return User(row["name"], Role(row["role"]), row["account"], row["unix_name"])
 
 
 def _digest(body: bytes) -> str:

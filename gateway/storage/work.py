@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
+from gateway.storage.audit import SqlAudit
 from gateway.storage.budgets import SqlBudgets, SqlCharges
+from gateway.storage.groups import SqlGroups
 from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
 from gateway.storage.jobs import SqlJobs
 from gateway.storage.key_records import SqlKeyRecords
@@ -20,6 +22,8 @@ class SqlWork:
 
     def __init__(self, connection: Connection) -> None:
         self.users = SqlUsers(connection)
+        self.groups = SqlGroups(connection)
+        self.audit = SqlAudit(connection)
         self.sessions = SqlSessions(connection)
         self.nonces = SqlNonces(connection)
         self.evidence = SqlEvidence(connection)

@@ -18,14 +18,16 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from gateway.errors import DatabaseUnavailable, SetupError
 from gateway.storage import migrations
+from gateway.storage.columns import metadata
 from gateway.storage.database import Database
-from gateway.storage.tables import accounts, balances, ledger_entries, metadata, uploads
+from gateway.storage.tables import accounts, balances, ledger_entries, uploads
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 ADD_ONE_UNTIL = """
 import sys
 from sqlalchemy import select, update
+from gateway.storage.columns import metadata
 from gateway.storage.database import Database
 from gateway.storage.tables import accounts
 database = Database(sys.argv[1])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from gateway import errors
+from gateway.identity.authenticate import Reader, Vouched
 from gateway.identity.authorise import POLICY, Action, Allowed, Refused, authorise, demand
+from gateway.identity.groups import GroupRole, Membership
+from gateway.identity.scopes import Scope
 from gateway.identity.users import Role, User
 
-ADA = User("ada", Role.USER, "ada")
-ROOT = User("root", Role.ADMIN, "root")
+ADA = Vouched(User("ada", Role.USER, "ada"))
+ROOT = Vouched(User("root", Role.ADMIN, "root"))
 
 
 @pytest.mark.parametrize("action", list(Action))
@@ -58,3 +61,34 @@ def test_a_refusal_can_be_raised():
         demand(authorise(ADA, Action.GIVE_CREDIT))
     assert refused.value.hint == "only an administrator may"
     demand(Allowed())
+
+
+@pytest.mark.parametrize(("role", "sets"), [(GroupRole.MEMBER, False), (GroupRole.LEADER, True)])
+def test_a_project_is_spent_by_its_members_and_limited_by_its_leaders(role, sets):
+    """A group without an account gives nothing to spend."""
+    groups = (Membership("lab", "ada", role, "lab"), Membership("friends", "ada", role, None))
+    ada = Vouched(User("ada", Role.USER, "ada", groups=groups))
+    assert authorise(ada, Action.SPEND, account="lab") == Allowed()
+    assert isinstance(authorise(ada, Action.SPEND, account="friends"), Refused)
+    assert (authorise(ada, Action.SET_BUDGET, account="lab") == Allowed()) is sets
+
+
+@pytest.mark.parametrize("user", [ADA.user, ROOT.user])
+@pytest.mark.parametrize("action", list(Action))
+def test_who_only_looks_changes_nothing(user, action):
+    """A browser's cookie has the scopes for reading; that it is an administrator's gives it no more."""
+    allowed = authorise(Reader(user), action, owner=user.name, account=user.account) == Allowed()
+    assert allowed is (POLICY[action].scope.endswith(":read") and isinstance(_told(user, action), Allowed))
+
+
+def test_a_scope_that_is_missing_is_told():
+    """To who may do it otherwise; to others the thing itself is not told."""
+    verdict = authorise(Reader(ADA.user), Action.CANCEL_JOB, owner="ada")
+    assert isinstance(verdict, Refused)
+    assert verdict.told
+    assert Scope.JOBS_WRITE in verdict.hint
+    assert authorise(Reader(ADA.user), Action.CANCEL_JOB, owner="eve").told is False
+
+
+def _told(user, action):
+    return authorise(Vouched(user), action, owner=user.name, account=user.account)

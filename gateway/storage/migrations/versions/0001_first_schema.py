@@ -8,7 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gateway.storage.tables import UtcTime
+from gateway.storage.columns import UtcTime
+from gateway.storage.migrations.append_only import refuse_changes
 
 revision = "0001"
 down_revision = None
@@ -45,10 +46,7 @@ def upgrade() -> None:
     _browsers()
     _system_accounts()
     for table in _APPEND_ONLY:
-        if op.get_bind().dialect.name == "sqlite":
-            _refuse_changes_sqlite(table)
-        else:
-            _refuse_changes_postgresql(table)
+        refuse_changes(table)
 
 
 def _users() -> None:
@@ -74,6 +72,7 @@ def _sessions() -> None:
         sa.Column("created_at", UtcTime(), nullable=False),
         sa.Column("expires_at", UtcTime(), nullable=False),
         sa.Column("revoked_at", UtcTime(), nullable=True),
+        sa.Column("scopes", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["user_name"], ["users.name"], name="fk_sessions_user_name"),
         sa.PrimaryKeyConstraint("id", name="pk_sessions"),
     )
@@ -462,22 +461,3 @@ def _system_accounts() -> None:
     op.bulk_insert(accounts, [{"name": name, "kind": "system"} for name in names])
     balances = sa.table("balances", sa.column("account"), sa.column("amount_ucr"))
     op.bulk_insert(balances, [{"account": name, "amount_ucr": 0} for name in names])
-
-
-def _refuse_changes_sqlite(table: str) -> None:
-    for verb in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        )
-
-
-def _refuse_changes_postgresql(table: str) -> None:
-    op.execute(
-        f"CREATE FUNCTION {table}_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '{table} is append-only'; END $$"
-    )
-    op.execute(
-        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
-        f"EXECUTE FUNCTION {table}_append_only()"
-    )
