@@ -40,6 +40,7 @@ from gateway.identity.evidence import EvidenceStore
 from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
+from gateway.identity.sealing import Sealer
 from gateway.identity.sessions import SessionStore
 from gateway.identity.users import UserStore
 from gateway.jobs.job import Attempt, Job, UnitOrder
@@ -147,6 +148,7 @@ class Ports:
     store: ObjectStore
     tariff: Tariff
     ring: KeyRing
+    sealer: Sealer
     place: Place
     environment: Mapping[str, str]
     """Given to every job, besides what is its own."""

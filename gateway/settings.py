@@ -263,6 +263,11 @@ class Settings(BaseSettings):
     datacite_prefix: str | None = Field(
         default=None, pattern=r"^10\.[0-9]{4,5}$", description="DOI prefix of the repository, such as 10.12345"
     )
+    sealing_key_file: Path | None = Field(
+        default=None,
+        description="file of the key that secrets at rest are encrypted with; made if it is not there, mode 0600; "
+        "default: secrets/sealing.key",
+    )
     datacite_repository: str | None = Field(default=None, description="repository id at DataCite, such as ABCD.LAB")
     datacite_password_file: Path | None = Field(default=None, description="file that holds the repository's password")
     publisher: str | None = Field(

@@ -87,6 +87,7 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
         store=machine.store.open(),
         tariff=Tariff.of(offers_of(settings, machine)),
         ring=ring,
+        sealer=machine.sealer,
         place=_place(settings, machine),
         environment={
             "PATH": ":".join(("/usr/local/bin:/usr/bin:/bin", *machine.slurm_programs)),

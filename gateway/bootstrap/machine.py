@@ -23,6 +23,7 @@ from gateway.engines.distribution import Distribution
 from gateway.engines.embedded import EmbeddedSlurm, Site, own_address
 from gateway.engines.site_slurm import OnNodes, SiteSlurm
 from gateway.engines.slurm_conf import Form
+from gateway.identity.sealing import Sealer, make_sealing_key
 from gateway.provisioning.cloud_router import CloudRouter
 from gateway.provisioning.clouds import end_all, open_cloud
 from gateway.provisioning.local_cloud import LocalCloud
@@ -175,6 +176,12 @@ class Machine:
     def secret(self) -> bytes:
         """The key that join tokens are derived from, so that a repeated launch invites the same machine."""
         return kept(self.settings.secrets_dir / "site.key", lambda: secrets.token_bytes(32))
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        """What encrypts the gateway's secrets at rest; its key is in no database. Raises SetupError."""
+        file = self.settings.sealing_key_file or self.settings.secrets_dir / "sealing.key"
+        return Sealer(kept(file, make_sealing_key))
 
     def start(self, progress: Progress) -> None:
         """Bring up Slurm and the store, or adopt them."""
