@@ -40,6 +40,7 @@ from gateway.identity.evidence import EvidenceStore
 from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
+from gateway.identity.peers import PeerStore
 from gateway.identity.sealing import Sealer
 from gateway.identity.sessions import SessionStore
 from gateway.identity.users import UserStore
@@ -67,6 +68,10 @@ class Work(Protocol):
     @property
     def groups(self) -> GroupStore:
         """Their groups and projects."""
+
+    @property
+    def peers(self) -> PeerStore:
+        """The gateways that this one trusts."""
 
     @property
     def audit(self) -> AuditLog:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.api import accounts, jobs, nodes, problems, publications, slurm, sts
+from gateway.api import accounts, federation, jobs, nodes, problems, publications, slurm, sts
 from gateway.api.body_limit import BodyLimit
 from gateway.api.signed import TheGateway
 from gateway.errors import NotFound
@@ -79,7 +79,17 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.add_middleware(BodyLimit, most=MAX_BODY_BYTES)
     app.state.gateway = gateway
     problems.install(app)
-    routers = (public, accounts.router, jobs.router, nodes.router, sts.router, publications.router, publications.pages)
+    routers = (
+        public,
+        accounts.router,
+        federation.about,
+        federation.router,
+        jobs.router,
+        nodes.router,
+        sts.router,
+        publications.router,
+        publications.pages,
+    )
     for router in routers:
         app.include_router(router)
     slurm.install(app)

@@ -26,6 +26,7 @@ from gateway.runner.nodes import NodeRunner
 from gateway.service.arrivals import NOT_PAID, ArrivalService
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
+from gateway.service.federation import FederationService
 from gateway.service.fleet import FleetService
 from gateway.service.gateway import Gateway
 from gateway.service.job_keys import JobKeyService
@@ -96,6 +97,7 @@ def services(
         devices=DeviceService(people),
         browsers=BrowserService(people),
         waiting=WaitingService(ports),
+        federation=FederationService(people),
         agent=agent_text(),
         seed=partial(_seed, settings),
         probes={

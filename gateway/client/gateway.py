@@ -138,6 +138,18 @@ class Gateway:
         """What the job used and paid. Raises NotFound until it has settled."""
         return self.session.get(f"/jobs/{_part(job)}/receipt", wire.Receipt)
 
+    def peers(self) -> list[wire.PeerView]:
+        """The gateways that this one trusts."""
+        return self.session.get("/peers", list[wire.PeerView])
+
+    def trust(self, peer: wire.PeerRequest) -> wire.PeerView:
+        """Trust a gateway, or change for what (administrators)."""
+        return self.session.post("/peers", peer, wire.PeerView)
+
+    def distrust(self, name: str) -> None:
+        """Trust a gateway no more (administrators)."""
+        self.session.request("DELETE", f"/peers/{quote(name, safe='')}")
+
     def balance(self) -> tuple[wire.Balance, ...]:
         """The money of each account that the user may spend from."""
         return self.session.get("/balance", tuple[wire.Balance, ...])

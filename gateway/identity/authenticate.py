@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from joserfc.jwk import OKPKey
+
 from gateway.errors import BadSignature
 from gateway.identity import jws
 from gateway.identity.evidence import Evidence
 from gateway.identity.join import node_of
-from gateway.identity.keys import Key, read_secret
+from gateway.identity.keys import Key, public_jwk, read_secret
 from gateway.identity.scopes import ALL, LOOKING, Scopes
 from gateway.identity.sessions import Session, SessionStore
 from gateway.identity.signature import MUTATING, Claims, token_of, verify_request
@@ -86,15 +88,18 @@ class Verifier:
         self, request: Request, sessions: SessionStore, users: UserStore, nonces: NonceStore, now: datetime
     ) -> Caller:
         """The user who signed. Raises BadSignature, SignatureExpired or SignatureReplayed."""
-        token = token_of(request.authorization)
-        session = sessions.get(jws.kid_of(token))
-        claims = self._verify(token, session.key, request, now)
+        session = sessions.get(jws.kid_of(token_of(request.authorization)))
+        claims, evidence = self.holder(request, session.key, now)
         session.check(now)
         _use(nonces, request, claims, now)
-        evidence = Evidence(
-            claims.digest, token, claims.kid, request.method, request.path, request.body, session.public_key, now
-        )
         return Caller(users.get(session.user), session, claims, evidence)
+
+    def holder(self, request: Request, key: OKPKey, now: datetime) -> tuple[Claims, Evidence]:
+        """What whoever holds ``key`` signed; the nonce is not used yet. Raises BadSignature or SignatureExpired."""
+        token = token_of(request.authorization)
+        claims = self._verify(token, key, request, now)
+        kept = (request.method, request.path, request.body, public_jwk(key), now)
+        return claims, Evidence(claims.digest, token, claims.kid, *kept)
 
     def node(
         self, request: Request, secret_of: Callable[[str], tuple[int, str | None]], nonces: NonceStore, now: datetime

@@ -31,6 +31,9 @@ class Action(StrEnum):
     GIVE_CREDIT = "give credit"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
+    SEE_PEERS = "see the trusted gateways"
+    TRUST_PEERS = "say which gateways are trusted"
+    TRAVEL = "go to another gateway"
 
 
 class Who(StrEnum):
@@ -65,6 +68,9 @@ POLICY: Mapping[Action, Rule] = {
     Action.GIVE_CREDIT: Rule(Who.ADMIN, Scope.MONEY_WRITE),
     Action.SEE_NODES: Rule(Who.ANYONE, Scope.NODES_READ),
     Action.SEE_OFFERS: Rule(Who.ANYONE, Scope.NODES_READ),
+    Action.SEE_PEERS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
+    Action.TRUST_PEERS: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
+    Action.TRAVEL: Rule(Who.ANYONE, Scope.JOBS_WRITE),
 }
 
 

@@ -52,5 +52,11 @@ class UserStore(Protocol):
     def get(self, name: str) -> User:
         """A user by name. Raises NotFound."""
 
+    def pay_from(self, name: str, account: str) -> None:
+        """Let a user's jobs be paid from another account. Raises NotFound."""
+
+    def visitors(self, peer: str) -> tuple[str, ...]:
+        """The names of all who came from the gateway ``peer``."""
+
     def password_hash(self, name: str) -> str | None:
         """What is kept of a user's password; None when there is no such user."""

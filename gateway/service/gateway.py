@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
+from gateway.service.federation import FederationService
 from gateway.service.fleet import FleetService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
@@ -39,6 +40,7 @@ class Gateway:
     devices: DeviceService
     browsers: BrowserService
     waiting: WaitingService
+    federation: FederationService
     agent: str
     probes: dict[str, Callable[[], object]]
     seed: Callable[[str, str], bytes | None] = lambda _address, _name: None

@@ -54,6 +54,16 @@ class SqlUsers:
             raise NotFound(f"There is no user {name}.", hint="an administrator can add one")
         return User(row["name"], Role(row["role"]), row["account"], row["unix_name"], of_user(self._connection, name))
 
+    def pay_from(self, name: str, account: str) -> None:
+        """See ``UserStore.pay_from``."""
+        if self._connection.execute(update(users).where(users.c.name == name).values(account=account)).rowcount != 1:
+            raise NotFound(f"There is no user {name}.")
+
+    def visitors(self, peer: str) -> tuple[str, ...]:
+        """See ``UserStore.visitors``."""
+        query = select(users.c.name).where(users.c.name.endswith(f"@{peer}", autoescape=True))
+        return tuple(self._connection.execute(query.order_by(users.c.name)).scalars())
+
     def password_hash(self, name: str) -> str | None:
         """See ``UserStore.password_hash``."""
         return self._connection.execute(select(users.c.password_hash).where(users.c.name == name)).scalar_one_or_none()

@@ -12,6 +12,7 @@ from gateway.storage.jobs import SqlJobs
 from gateway.storage.key_records import SqlKeyRecords
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
+from gateway.storage.peers import SqlPeers
 from gateway.storage.publications import SqlPublications
 from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
 from gateway.storage.spending import SqlSpending
@@ -23,6 +24,7 @@ class SqlWork:
     def __init__(self, connection: Connection) -> None:
         self.users = SqlUsers(connection)
         self.groups = SqlGroups(connection)
+        self.peers = SqlPeers(connection)
         self.audit = SqlAudit(connection)
         self.sessions = SqlSessions(connection)
         self.nonces = SqlNonces(connection)

@@ -50,6 +50,7 @@ from gateway.wire.nodes import (
     ResumeRequest,
     SuspendRequest,
 )
+from gateway.wire.peers import About, PeerRequest, PeerView, Visa, VisaRequest, VisitRequest
 from gateway.wire.people import (
     DeviceLogin,
     DevicePoll,
@@ -71,6 +72,7 @@ __all__ = [
     "NO_NUL",
     "ONE_LINE",
     "SHA256",
+    "About",
     "AttemptView",
     "Balance",
     "BudgetRequest",
@@ -98,6 +100,8 @@ __all__ = [
     "OfferView",
     "OutputFile",
     "Outputs",
+    "PeerRequest",
+    "PeerView",
     "PresignReply",
     "PresignRequest",
     "Problem",
@@ -125,4 +129,7 @@ __all__ = [
     "Upload",
     "UploadRequest",
     "View",
+    "Visa",
+    "VisaRequest",
+    "VisitRequest",
 ]
