@@ -31,6 +31,7 @@ class Action(StrEnum):
     GIVE_CREDIT = "give credit"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
+    LOG_IN_TO_NODE = "log in to this node"
 
 
 class Who(StrEnum):
@@ -65,6 +66,7 @@ POLICY: Mapping[Action, Rule] = {
     Action.GIVE_CREDIT: Rule(Who.ADMIN, Scope.MONEY_WRITE),
     Action.SEE_NODES: Rule(Who.ANYONE, Scope.NODES_READ),
     Action.SEE_OFFERS: Rule(Who.ANYONE, Scope.NODES_READ),
+    Action.LOG_IN_TO_NODE: Rule(Who.OWNER, Scope.NODES_WRITE),
 }
 
 

@@ -18,8 +18,11 @@ from gateway.provisioning.node_image import NodeImage
 from gateway.provisioning.user_data import JOIN_FILE, MAX_BYTES, UserData, file_in, render
 from gateway.settings import Settings
 
+CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA burst-gateway"
 TOKEN = "6Zr1mTq3ZJ0Wb9sJYg3mZQ"
-PLAIN = UserData("small-1", "http://10.77.0.1:8080", TOKEN, "http://10.77.0.1:8080/node-agent.py", "a" * 64)
+PLAIN = UserData(
+    "small-1", "http://10.77.0.1:8080", TOKEN, "http://10.77.0.1:8080/node-agent.py", "a" * 64, "burst/x", 3, CA
+)
 TEXTS = st.text(max_size=200)
 
 
@@ -30,7 +33,7 @@ TEXTS = st.text(max_size=200)
 @example(node="a\u2028b\x85c", url="\U0001f600", token="'", digest="%", fact="\t\0")
 def test_no_value_can_become_yaml(node: str, url: str, token: str, digest: str, fact: str) -> None:
     """The document keeps its shape, and each value is read back as it was given."""
-    data = UserData(node, url, token, url, digest, {"fact": fact})
+    data = UserData(node, url, token, url, digest, url, 7, token, {"fact": fact})
 
     text = render(data)
 
@@ -46,6 +49,8 @@ def test_no_value_can_become_yaml(node: str, url: str, token: str, digest: str, 
         "token": token,
         "agent_url": url,
         "agent_sha256": digest,
+        "audience": url,
+        "generation": 7,
         "fact": fact,
     }
 
@@ -76,7 +81,7 @@ def test_it_fits_into_every_cloud() -> None:
     """The ordinary case is far below the limit, and a case above it is refused before a cloud cuts it short."""
     assert len(render(PLAIN)) < 4096
     with pytest.raises(CloudInvalid, match="8192"):
-        render(UserData("n", "u", "t", "a", "s", {"long": "x" * MAX_BYTES}))
+        render(UserData("n", "u", "t", "a", "s", "b", 1, "c", {"long": "x" * MAX_BYTES}))
 
 
 @pytest.mark.parametrize(
