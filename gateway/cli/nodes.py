@@ -5,6 +5,8 @@ Invariant: nothing is filtered; a node that fails is shown with its reason.
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from gateway.cli.connection import connected
@@ -60,7 +62,7 @@ def ssh(context: click.Context, name: str, command: tuple[str, ...], *, as_json:
         with connected() as gateway:
             login = gateway.node_login(name, shell.make_key())
         if as_json:
-            show_json(login)
+            click.echo(json.dumps(login.model_dump(mode="json", exclude={"certificate"}), indent=2))
             return
         code = shell.run(login, command)
     context.exit(code)

@@ -41,6 +41,7 @@ class Who(StrEnum):
     OWNER = "its owner or an administrator"
     PAYER = "the users of the account or an administrator"
     LEADER = "who leads the account's project or an administrator"
+    TENANT = "who has a job running there now, or an administrator,"
     ADMIN = "an administrator"
 
 
@@ -66,7 +67,7 @@ POLICY: Mapping[Action, Rule] = {
     Action.GIVE_CREDIT: Rule(Who.ADMIN, Scope.MONEY_WRITE),
     Action.SEE_NODES: Rule(Who.ANYONE, Scope.NODES_READ),
     Action.SEE_OFFERS: Rule(Who.ANYONE, Scope.NODES_READ),
-    Action.LOG_IN_TO_NODE: Rule(Who.OWNER, Scope.NODES_WRITE),
+    Action.LOG_IN_TO_NODE: Rule(Who.TENANT, Scope.NODES_WRITE),
 }
 
 
@@ -110,7 +111,7 @@ def _may(reader: Reader, who: Who, owner: str | None, account: str | None) -> bo
             return True
         case _ if user.role is Role.ADMIN:
             return True
-        case Who.OWNER:
+        case Who.OWNER | Who.TENANT:
             return owner == user.name
         case Who.PAYER:
             return account in user.accounts
