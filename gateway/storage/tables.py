@@ -242,7 +242,7 @@ nodes = Table(
     Column("address", String(64)),
     Column("join_token_hash", DIGEST),
     Column("join_until", UtcTime),
-    Column("public_key", JSON),
+    Column("public_key", JSON(none_as_null=True)),
     Column("ssh_host_keys", JSON, nullable=False, server_default="[]"),
     Column("lease_until", UtcTime),
     Column("wanted", Boolean, nullable=False),

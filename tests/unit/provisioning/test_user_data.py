@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import CloudInvalid
@@ -26,6 +26,7 @@ PLAIN = UserData(
 TEXTS = st.text(max_size=200)
 
 
+@settings(deadline=None)  # pure Python reads the YAML several times
 @given(node=TEXTS, url=TEXTS, token=TEXTS, digest=TEXTS, fact=TEXTS)
 @example(
     node='"\n- path: /etc/passwd\n  content: "', url="{{ 7*7 }}", token="{% raw %}", digest="#: &a *a !!x", fact="\\"
@@ -117,3 +118,33 @@ def schema_check(directory: Path) -> list[str]:
     copy = f"mkdir upper work root; mount -t overlay overlay -o {layers} root; cat > root/checked"
     script = f"set -e; cd {directory}; {copy}; chroot root cloud-init schema --config-file /checked"
     return ["unshare", "--mount", "sh", "-c", script]
+
+
+def test_the_door_is_for_certificates_of_the_authority_alone(tmp_path: Path) -> None:
+    """What sshd itself makes of the file: one authority, principals of this very machine, no password, no other key."""
+    text = render(PLAIN)
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if sshd is None:
+        pytest.skip("sshd is not installed: apt-get install openssh-server")
+    config = tmp_path / "sshd_config"
+    # sshd takes the first of two: what an image says afterwards changes nothing.
+    loose = "PasswordAuthentication yes\nPermitRootLogin yes\nAuthorizedKeysFile .ssh/authorized_keys\n"
+    config.write_text(file_in(text, "/etc/ssh/sshd_config.d/10-burst.conf") + loose)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+
+    shown = subprocess.run(
+        [sshd, "-T", "-f", str(config), "-h", str(tmp_path / "key")], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+    for line in (
+        "trustedusercakeys /etc/ssh/burst/ca.pub",
+        "authorizedprincipalsfile /etc/ssh/burst/%u",
+        "authorizedkeysfile none",
+        "authenticationmethods publickey",
+        "permitrootlogin without-password",
+        "disableforwarding yes",
+    ):
+        assert line in shown
+    assert file_in(text, "/etc/ssh/burst/ca.pub") == CA
+    assert file_in(text, "/etc/ssh/burst/root") == "node:small-1:3:root"
+    assert file_in(text, "/etc/ssh/burst/burst-job") == "node:small-1:3:burst-job"
