@@ -28,6 +28,7 @@ class ElasticNode:
     """Where its machine was ordered, "CLOUD/SIZE"; no other is asked before that order's outcome is known."""
     machine_id: str | None = None
     address: str | None = None
+    public_addresses: tuple[str, ...] = ()
     join_token_hash: str | None = None
     join_until: datetime | None = None
     """Until when its join token is good."""

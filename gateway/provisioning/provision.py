@@ -123,11 +123,12 @@ class Provisioner:
         assert verdict.state is not None  # noqa: S101 - a move has a state
         facts: dict[str, object] = {"reason": verdict.text}
         if verdict.state is NodeState.BOOTING and isinstance(machine, Machine):
-            facts["address"] = machine.address or node.address  # many clouds give it only now
+            # Many clouds give them only now.
+            facts |= {"address": machine.address or node.address, "public_addresses": machine.public_addresses}
         if verdict.state is NodeState.INTENT:
             facts |= {"generation": node.generation + 1, "wanted": False}
         if verdict.state is NodeState.OFF:
-            facts |= {**dict.fromkeys(_OF_A_MACHINE), "ssh_host_keys": ()}
+            facts |= {**dict.fromkeys(_OF_A_MACHINE), "public_addresses": (), "ssh_host_keys": ()}
             self.slurm.gone(node.name)
         with self.fleet() as fleet:
             fleet.move(node, verdict.state, self.now(), verdict.text, **facts)
@@ -176,13 +177,20 @@ class Provisioner:
 
     def _made(self, node: ElasticNode, machine: Machine) -> None:
         with self.fleet() as fleet:
-            facts = {"machine_id": machine.id, "address": machine.address}
+            known = {"machine_id": machine.id, "public_addresses": machine.public_addresses}
             current = fleet.get(node.name)
             if current.state is NodeState.REQUESTED:
-                fleet.move(node, NodeState.PENDING, self.now(), f"machine {machine.id} is being made", **facts)
+                fleet.move(
+                    node,
+                    NodeState.PENDING,
+                    self.now(),
+                    f"machine {machine.id} is being made",
+                    address=machine.address,
+                    **known,
+                )
             elif current.generation == node.generation and current.machine_id is None:
                 # It joined before the cloud's reply came back.
-                fleet.note(current, machine_id=machine.id, address=machine.address or current.address)
+                fleet.note(current, address=machine.address or current.address, **known)
 
     def _undecided(self, node: ElasticNode, error: CloudError) -> None:
         with self.fleet() as fleet:

@@ -140,9 +140,9 @@ class JoinService:
         )
         text = f"joined as generation {node.generation} with the key {jwk['x']}"
         work.audit.tell(_act(node.name, text, address, Outcome.DONE), now)
-        if _elsewhere(node.address, address):
+        if _elsewhere(node, address):
             # No refusal: the cloud may show it an address that is translated on the way here.
-            text = f"joined from {address}; its cloud gave it {node.address}"
+            text = f"joined from {address}; its cloud gave it {node.address or node.public_addresses[0]}"
             self._alarm(work, joined, _Refusal(Alarm.ELSEWHERE, text), address)
         return joined
 
@@ -191,10 +191,11 @@ def _invited(work: Work, request: wire.JoinRequest) -> ElasticNode:
     return node
 
 
-def _elsewhere(listed: str | None, address: str) -> bool:
-    """Whether both are addresses, and not the same: a host may be listed by its name."""
+def _elsewhere(node: ElasticNode, address: str) -> bool:
+    """Whether its cloud gave the machine addresses, and this is none of them; a host may be listed by its name."""
+    listed = (*((node.address,) if node.address else ()), *node.public_addresses)
     try:
-        return listed is not None and ip_address(listed) != ip_address(address)
+        return bool(listed) and ip_address(address) not in map(ip_address, listed)
     except ValueError:
         return False
 

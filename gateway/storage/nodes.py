@@ -87,4 +87,5 @@ class SqlFleet:
 
 def _node(row: RowMapping) -> ElasticNode:
     values = {name: row[name] for name in _FIELDS}
-    return ElasticNode(**{**values, "state": NodeState(row["state"]), "ssh_host_keys": tuple(row["ssh_host_keys"])})
+    lists = {name: tuple(row[name]) for name in ("public_addresses", "ssh_host_keys")}
+    return ElasticNode(**{**values, "state": NodeState(row["state"]), **lists})

@@ -240,6 +240,7 @@ nodes = Table(
     Column("supply", String(128)),
     Column("machine_id", String(256)),
     Column("address", String(64)),
+    Column("public_addresses", JSON, nullable=False, server_default="[]"),
     Column("join_token_hash", DIGEST),
     Column("join_until", UtcTime),
     Column("public_key", JSON(none_as_null=True)),

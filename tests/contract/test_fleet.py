@@ -65,6 +65,7 @@ def test_all_facts_come_back_as_they_were(fleet):
         "machine_id": "m-1",
         "address": "10.0.0.2",
         "join_token_hash": "a" * 64,
+        "public_addresses": ("192.0.2.1",),
         "join_until": NOW + timedelta(minutes=4),
         "public_key": {"kty": "OKP", "crv": "Ed25519", "x": "k"},
         "ssh_host_keys": ("ssh-ed25519 AAAA",),

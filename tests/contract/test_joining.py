@@ -307,6 +307,16 @@ def test_where_the_cloud_gave_no_address_there_is_nothing_to_compare(site, liste
     assert site.node().address == (listed or NODE_ADDRESS)
 
 
+def test_a_public_address_of_the_machine_is_its_own_too(site):
+    """A gateway outside the cloud sees that one."""
+    with site.works() as work:
+        work.fleet.note(work.fleet.get("small-1"), public_addresses=("192.0.2.9",))
+
+    Newcomer(site, address="192.0.2.9").join()
+
+    assert site.told() == []
+
+
 def test_refused_joins_are_limited_by_address(site):
     """Thirty a minute; then nothing is judged, counted or told, and other addresses go on."""
     thief = Newcomer(site, token="guess", address="192.0.2.66")

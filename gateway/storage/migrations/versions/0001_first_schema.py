@@ -312,6 +312,7 @@ def _nodes() -> None:
         sa.Column("supply", sa.String(length=128), nullable=True),
         sa.Column("machine_id", sa.String(length=256), nullable=True),
         sa.Column("address", sa.String(length=64), nullable=True),
+        sa.Column("public_addresses", sa.JSON(), nullable=False, server_default="[]"),
         sa.Column("join_token_hash", sa.String(length=64), nullable=True),
         sa.Column("join_until", UtcTime(), nullable=True),
         sa.Column("public_key", sa.JSON(), nullable=True),
