@@ -5,8 +5,8 @@
     node_agent.py prolog | epilog          around each job, by slurmd; SLURM_SCRIPT_CONTEXT may say which
     node_agent.py live ID PARENT           by prolog: shows what a running job prints
 
-Below ROOT (0700): identity.json, what the one-time token was traded for; jobs/ID/, a job's plan, the snapshot taken
-before it ran and the list of what is in the store already; agent.log.
+Below ROOT (0700): node.key, the node's own key; identity.json, what the one-time token was traded for; jobs/ID/, a
+job's plan, the snapshot taken before it ran and the list of what is in the store already; agent.log.
 
 Invariant: no secret is in argv, in the environment or in the log; what lies below a job's directory is opened with
 the job user's own rights; each command may be killed at any line and run again.

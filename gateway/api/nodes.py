@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
 from gateway import wire
-from gateway.api.signed import TheGateway, TheJob, TheNode, TheUser
+from gateway.api.signed import Address, AsReceived, TheGateway, TheJob, TheNode, TheUser
 
 router = APIRouter(prefix="/api/v1", tags=["nodes"])
 
@@ -23,9 +23,17 @@ def offers(gateway: TheGateway, caller: TheUser) -> list[wire.OfferView]:
 
 
 @router.post("/nodes/join", tags=["machines"])
-def join(gateway: TheGateway, request: Request, body: wire.JoinRequest) -> wire.JoinReply:
-    """A new machine trades its one-time token for its keys."""
-    return gateway.nodes.join(body, request.client.host if request.client else None)
+def join(gateway: TheGateway, signed: AsReceived, body: wire.JoinRequest, address: Address) -> wire.JoinReply:
+    """A new machine trades its one-time token, under the key that it made, for what it needs to be a node."""
+    return gateway.joining.join(body, signed, address)
+
+
+@router.post("/nodes/{name}/ssh")
+def ssh(
+    gateway: TheGateway, caller: TheUser, name: str, body: wire.NodeLoginRequest, address: Address
+) -> wire.NodeLogin:
+    """A certificate to log in to a node with, for administrators and for who has a job running there now."""
+    return gateway.node_logins.certify(caller, name, body, address)
 
 
 @router.post("/nodes/self/lease", tags=["machines"])

@@ -34,6 +34,7 @@ async def received(request: Request) -> SignedRequest:
     )
 
 
+AsReceived = Annotated[SignedRequest, Depends(received)]
 TheGateway = Annotated[Gateway, Depends(gateway_of)]
 
 

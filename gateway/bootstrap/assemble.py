@@ -52,7 +52,6 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     database = Database(settings.database_url)
     database.migrate()
     ring = KeyRing.open(settings.secrets_dir / "signing-keys.json", utc_now())
-    audience = f"burst/{settings.name}/{machine.site_id}"
     slurm = machine.slurm if isinstance(machine.slurm, SiteSlurm) else None
     ports = _ports(settings, machine, database, ring)
     ready = NodesReady()
@@ -61,11 +60,13 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     node_runner = NodeRunner(provisioner, lister_of(settings, machine), ports.engine, settings.spool_dir, ready)
     hands = Hands()
     job_runner = JobRunner(ports, hands)
-    gateway = services(settings, machine, ports, audience=audience, hands=hands, nodes=node_runner, jobs=job_runner)
+    gateway = services(
+        settings, machine, ports, audience=machine.audience, hands=hands, nodes=node_runner, jobs=job_runner
+    )
     site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake, owner=slurm.slurm_user if slurm else -1)
     know_nodes(settings, database)
     budgets = BudgetRunner(ports, job_runner.wake)
-    arrivals = arrivals_of(settings, machine, ports, audience=audience, hands=hands, jobs=job_runner)
+    arrivals = arrivals_of(settings, machine, ports, audience=machine.audience, hands=hands, jobs=job_runner)
     return Assembled(gateway, node_runner, job_runner, JobKeyRunner(ports), budgets, site, arrivals, database)
 
 

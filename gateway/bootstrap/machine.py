@@ -28,6 +28,7 @@ from gateway.provisioning.cloud_router import CloudRouter
 from gateway.provisioning.clouds import end_all, open_cloud
 from gateway.provisioning.local_cloud import LocalCloud
 from gateway.settings import Settings
+from gateway.ssh.authority import Authority
 from gateway.staging.embedded_store import EmbeddedStore
 from gateway.staging.external_store import ExternalStore
 from gateway.staging.job_keys import KeyIssuer
@@ -160,6 +161,17 @@ class Machine:
     def site_id(self) -> str:
         """Of this directory alone, where names of several gateways meet."""
         return hashlib.sha256(self.secret).hexdigest()[:16]
+
+    @property
+    def audience(self) -> str:
+        """The gateway's name in every signature."""
+        return f"burst/{self.settings.name}/{self.site_id}"
+
+    @cached_property
+    def node_authority(self) -> Authority:
+        """Who certifies people's keys for its nodes; it is not the one by which the gateway itself logs in to hosts."""
+        private = self.settings.secrets_dir / "node-ca.key"
+        return Authority.kept(private, self.settings.directory / "node-ca.pub")
 
     @cached_property
     def provider(self) -> CloudRouter:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from gateway.api.app import AGENT_PATH
 from gateway.bootstrap.clock import utc_now
@@ -25,6 +26,8 @@ from gateway.storage.nodes import SqlFleet
 from slurm_plugins.agent.one_file import agent_text
 
 _LOCAL_POLL_S = 0.15
+_LATE = timedelta(minutes=1)
+"""Slurm gives up waiting for a node after its ResumeTimeout; soon after that nobody needs its token."""
 
 
 def provisioner_of(machine: Machine, database: Database, ports: Ports, supplies: Supplies) -> Provisioner:
@@ -38,7 +41,9 @@ def provisioner_of(machine: Machine, database: Database, ports: Ports, supplies:
     def invite(node: ElasticNode) -> Join:
         return _invitation(machine, node)
 
-    return Provisioner(machine.cluster, fleet, machine.provider, invite, Power(ports.engine), utc_now, supplies)
+    within = timedelta(seconds=machine.settings.resume_timeout_s) + _LATE
+    power = Power(ports.engine)
+    return Provisioner(machine.cluster, fleet, machine.provider, invite, power, utc_now, supplies, within)
 
 
 def lister_of(settings: Settings, machine: Machine) -> Lister:
@@ -65,6 +70,9 @@ def _invitation(machine: Machine, node: ElasticNode) -> Join:
         token=token,
         agent_url=machine.node_url + AGENT_PATH,
         agent_sha256=hashlib.sha256(agent_text().encode()).hexdigest(),
+        audience=machine.audience,
+        generation=node.generation,
+        user_authority=machine.node_authority.public_line,
         facts=machine.node_facts(),
     )
     return Join(token_hash(token), render(data))

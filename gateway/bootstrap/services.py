@@ -31,7 +31,9 @@ from gateway.service.fleet import FleetService
 from gateway.service.gateway import Gateway
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
+from gateway.service.joining import JoinService
 from gateway.service.money import MoneyService
+from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService, Publisher
@@ -89,6 +91,8 @@ def services(
             utc_now,
             lambda task: ports.site.send_back(task.id, NOT_PAID) if ports.site else None,
         ),
+        joining=JoinService(ports.works, verifier, facts, nodes.wake, utc_now),
+        node_logins=NodeLoginService(ports.works, ports.engine, machine.node_authority, utc_now),
         fleet=FleetService(ports.reads, offers),
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, utc_now),
         slurm=SlurmService(ports, job_service, machine.slurm.engine(), PARTITION),

@@ -50,7 +50,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "budget": "budget: Show, set or remove what accounts may spend.",
         "report": "report: Say what was spent, by month, account or user.",
         "credit": "money: Give credits to an account (admins only).",
-        "nodes": "nodes: List the elastic nodes.",
+        "nodes": "nodes: List the elastic nodes; log in to one.",
         "offers": "nodes: List what can be had, and for how much.",
     },
     "A Slurm cluster that is there": {

@@ -212,6 +212,11 @@ class Gateway:
         """The elastic nodes that exist or are being made."""
         return self.session.get("/nodes", tuple[wire.NodeView, ...])
 
+    def node_login(self, node: str, public_key: str) -> wire.NodeLogin:
+        """A certificate to log in to a node with, for a key "ssh-ed25519 BASE64". Raises Refused, NotFound."""
+        body = wire.NodeLoginRequest(public_key=public_key)
+        return self.session.post(f"/nodes/{_part(node)}/ssh", body, wire.NodeLogin)
+
     def offers(self) -> tuple[wire.OfferView, ...]:
         """What can be had, and for how much."""
         return self.session.get("/offers", tuple[wire.OfferView, ...])

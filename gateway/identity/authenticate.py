@@ -6,7 +6,7 @@ Invariant: a nonce is used only after everything else held, and stays used whate
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -17,7 +17,7 @@ from gateway.errors import BadSignature
 from gateway.identity import jws
 from gateway.identity.evidence import Evidence
 from gateway.identity.join import node_of
-from gateway.identity.keys import Key, public_jwk, read_secret
+from gateway.identity.keys import Key, public_jwk, read_public
 from gateway.identity.scopes import ALL, LOOKING, Scopes
 from gateway.identity.sessions import Session, SessionStore
 from gateway.identity.signature import MUTATING, Claims, token_of, verify_request
@@ -102,20 +102,35 @@ class Verifier:
         return claims, Evidence(claims.digest, token, claims.kid, *kept)
 
     def node(
-        self, request: Request, secret_of: Callable[[str], tuple[int, str | None]], nonces: NonceStore, now: datetime
+        self,
+        request: Request,
+        key_of: Callable[[str], tuple[int, Mapping[str, str] | None]],
+        nonces: NonceStore,
+        now: datetime,
     ) -> str:
-        """The name of the node that signed; ``secret_of(name)`` gives its present generation and secret.
+        """The name of the node that signed; ``key_of(name)`` gives its present generation and public JWK.
 
         Raises as ``user`` does; an earlier generation of the node is a bad signature.
         """
         token = token_of(request.authorization)
         name, generation = node_of(jws.kid_of(token))
-        current, secret = secret_of(name)
-        if secret is None or generation != current:
+        current, jwk = key_of(name)
+        if jwk is None or generation != current:
             raise BadSignature("This node is not one of the gateway's any more.", hint="end it; it has been replaced")
-        claims = self._verify(token, read_secret(secret), request, now)
+        claims = self._verify(token, read_public(jwk), request, now)
         _use(nonces, request, claims, now)
         return name
+
+    def newcomer(
+        self, request: Request, jwk: Mapping[str, object], kid: str, nonces: NonceStore, now: datetime
+    ) -> OKPKey:
+        """The public key of a machine that proves, as ``kid``, to have its private half. Raises as ``user`` does."""
+        token = token_of(request.authorization)
+        if not hmac.compare_digest(jws.kid_of(token).encode(), kid.encode()):
+            raise BadSignature("The request is signed for another machine.", hint=f"sign with kid {kid}")
+        key = read_public(jwk)
+        _use(nonces, request, self._verify(token, key, request, now), now)
+        return key
 
     def _verify(self, token: str, key: Key, request: Request, now: datetime) -> Claims:
         return verify_request(

@@ -34,6 +34,7 @@ class Action(StrEnum):
     SEE_PEERS = "see the trusted gateways"
     TRUST_PEERS = "say which gateways are trusted"
     TRAVEL = "go to another gateway"
+    LOG_IN_TO_NODE = "log in to this node"
 
 
 class Who(StrEnum):
@@ -43,6 +44,7 @@ class Who(StrEnum):
     OWNER = "its owner or an administrator"
     PAYER = "the users of the account or an administrator"
     LEADER = "who leads the account's project or an administrator"
+    TENANT = "who has a job running there now, or an administrator,"
     ADMIN = "an administrator"
 
 
@@ -71,6 +73,7 @@ POLICY: Mapping[Action, Rule] = {
     Action.SEE_PEERS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
     Action.TRUST_PEERS: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
     Action.TRAVEL: Rule(Who.ANYONE, Scope.JOBS_WRITE),
+    Action.LOG_IN_TO_NODE: Rule(Who.TENANT, Scope.NODES_WRITE),
 }
 
 
@@ -114,7 +117,7 @@ def _may(reader: Reader, who: Who, owner: str | None, account: str | None) -> bo
             return True
         case _ if user.role is Role.ADMIN:
             return True
-        case Who.OWNER:
+        case Who.OWNER | Who.TENANT:
             return owner == user.name
         case Who.PAYER:
             return account in user.accounts

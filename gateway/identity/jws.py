@@ -30,13 +30,12 @@ def sign(payload: bytes, key: Key, *, kid: str, typ: str) -> str:
 def verify(token: str, key: Key, *, typ: str) -> bytes:
     """The payload of a token that ``key`` signed as ``typ``. Raises BadSignature.
 
-    Checked in this order: shape and spelling, algorithm, type, signature. A token without a type is of any type: only
-    a node's plain HMAC is one, since the gateway and its clients always give theirs.
+    Checked in this order: shape and spelling, algorithm, type, signature.
     """
     header = header_of(token)
     if not _same(str(header.get("alg")), algorithm(key)):
         raise BadSignature("The token's algorithm is not its key's.", hint=f"sign with {algorithm(key)}")
-    if not _same(str(header.get("typ", typ)), typ):
+    if not _same(str(header.get("typ")), typ):
         raise BadSignature("The token was signed for another purpose.", hint=f"its typ must be {typ}")
     try:
         return jws.deserialize_compact(token, key, algorithms=[algorithm(key)]).payload

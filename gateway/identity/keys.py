@@ -1,26 +1,22 @@
-"""Keys as JSON Web Keys: Ed25519 for people and for the gateway, P-256 for what others verify, secrets for nodes.
+"""Keys as JSON Web Keys: Ed25519 for people, nodes and the gateway, P-256 for what others verify.
 
 Invariant: a key of the wrong kind is refused where it enters, so the algorithm of a signature follows from its key.
 """
 
 from __future__ import annotations
 
-import base64
-import secrets
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Literal
 
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OctKey, OKPKey
+from joserfc.jwk import ECKey, OKPKey
 
 from gateway.errors import InvalidRequest
 
 KeyPair = OKPKey | ECKey
-Key = KeyPair | OctKey
+Key = KeyPair
 Algorithm = Literal["Ed25519", "ES256"]
 """What a key pair signs with: Ed25519 among ourselves, ES256 where others verify, as clouds and SciTokens do."""
-
-SECRET_BYTES: Final = 32
 
 
 def make_key() -> OKPKey:
@@ -69,21 +65,6 @@ def thumbprint(key: KeyPair) -> str:
     return key.thumbprint()
 
 
-def make_secret() -> str:
-    """A new 256 bit secret, base64url without padding."""
-    return secrets.token_urlsafe(SECRET_BYTES)
-
-
-def read_secret(secret: str) -> OctKey:
-    """The HMAC key of a secret made by ``make_secret``: the bytes that its base64url text stands for."""
-    raw = base64.urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
-    if len(raw) < SECRET_BYTES:
-        raise InvalidRequest("The secret is too short.", hint=f"it must have {SECRET_BYTES} bytes")
-    return OctKey.import_key(raw)
-
-
 def algorithm(key: Key) -> str:
-    """The only JWS algorithm that ``key`` signs with: Ed25519 (RFC 9864), ES256 or HS256 (RFC 7518)."""
-    if isinstance(key, OctKey):
-        return "HS256"
+    """The only JWS algorithm that ``key`` signs with: Ed25519 (RFC 9864) or ES256 (RFC 7518)."""
     return "ES256" if isinstance(key, ECKey) else "Ed25519"

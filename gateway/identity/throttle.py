@@ -22,6 +22,8 @@ CODES = RateLimitItemPerMinute(5, 10, namespace="code")
 """Device codes that do not exist, by one user."""
 LOGINS_OF_ADDRESS = RateLimitItemPerMinute(60, 10, namespace="device-address")
 """Device logins that one address begins."""
+REFUSED_JOINS = RateLimitItemPerMinute(30, namespace="join-address")
+"""Machines of one address that were refused. A short window: jobs on a site's nodes share the nodes' address."""
 
 
 class Throttle:

@@ -88,6 +88,9 @@ class JobStore(Protocol):
     def attempt_on(self, scheduler_id: int) -> Attempt:
         """The latest attempt that Slurm runs under this id. Raises NotFound."""
 
+    def begun_on(self, user: str, node: str) -> tuple[Attempt, ...]:
+        """The user's runs that began on a node and are not known to have ended there."""
+
     def add_part(self, attempt: Attempt, part: Part, now: datetime) -> None:
         """Keep one node's part of an attempt's manifest; a node's second report replaces its first."""
 

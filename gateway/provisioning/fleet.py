@@ -5,7 +5,7 @@ Invariant: a move is recorded only from the state and generation it was decided 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -28,8 +28,14 @@ class ElasticNode:
     """Where its machine was ordered, "CLOUD/SIZE"; no other is asked before that order's outcome is known."""
     machine_id: str | None = None
     address: str | None = None
+    public_addresses: tuple[str, ...] = ()
     join_token_hash: str | None = None
-    secret: str | None = None
+    join_until: datetime | None = None
+    """Until when its join token is good."""
+    public_key: Mapping[str, str] | None = None
+    """The JWK of the key that its machine made and signs with; None until it has joined."""
+    ssh_host_keys: tuple[str, ...] = ()
+    """What its sshd proves itself with, as "TYPE BASE64"; from the join request that it signed."""
     lease_until: datetime | None = None
     wanted: bool = False
     """Slurm asked for it while its last machine was still ending."""
@@ -54,6 +60,9 @@ class Fleet(Protocol):
 
     def note(self, node: ElasticNode, **facts: Any) -> ElasticNode:
         """Record facts without a move. Raises Conflict if the node moved meanwhile."""
+
+    def tell(self, node: ElasticNode, now: datetime, kind: str, text: str) -> None:
+        """Add to the timeline of its present generation."""
 
     def timeline(self, name: str) -> tuple[Event, ...]:
         """What happened to a node's present generation, oldest first."""

@@ -53,7 +53,7 @@ BindReadOnlyPaths=-/run/systemd/resolve
 
 _TAKE = """\
 set -eu; umask 077
-for program in systemctl python3 munged slurmd; do
+for program in systemctl python3 openssl munged slurmd; do
   command -v $program > /dev/null || { echo "$program is not installed"; exit 4; }
 done
 if [ ! -d /etc/munge ]; then echo "munge is not installed"; exit 4; fi

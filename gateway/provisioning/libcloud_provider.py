@@ -217,6 +217,7 @@ def _machine(node: Node, tags: Mapping[str, str]) -> Machine:
         token=tags.get(TAG_TOKEN, ""),
         state=_state(node),
         address=next(iter([*node.private_ips, *node.public_ips]), None),
+        public_addresses=tuple(node.public_ips),
         created_at=node.created_at,
         no_room=_no_room(node),
     )

@@ -68,6 +68,8 @@ class Machine:
     state: MachineState
     address: str | None
     created_at: datetime | None = None
+    public_addresses: tuple[str, ...] = ()
+    """Those by which others see it; ``address`` is the private one where it has one."""
     no_room: str = ""
     """What its cloud says if it took the order and then had no room; the machine is an empty record."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, NotFound, Quota
@@ -53,6 +53,8 @@ class Provisioner:
     slurm: SlurmNodes
     now: Callable[[], datetime]
     supplies: Supplies = field(default_factory=Supplies)
+    join_within: timedelta = timedelta(minutes=5)
+    """How long the token of an ordered machine is good."""
 
     def want(self, names: Iterable[str]) -> tuple[str, ...]:
         """ResumeProgram: note that Slurm wants these nodes; unknown names are left out and returned.
@@ -106,7 +108,7 @@ class Provisioner:
             case Act.NOTHING:
                 return
             case Act.MOVE:
-                self._move(node, verdict)
+                self._move(node, verdict, machine)
             case Act.LAUNCH:
                 self._launch(node)
             case Act.FAIL:
@@ -117,13 +119,16 @@ class Provisioner:
             case Act.DESTROY:
                 self._destroy(node, machine, verdict.text)
 
-    def _move(self, node: ElasticNode, verdict: Verdict) -> None:
+    def _move(self, node: ElasticNode, verdict: Verdict, machine: Seen) -> None:
         assert verdict.state is not None  # noqa: S101 - a move has a state
         facts: dict[str, object] = {"reason": verdict.text}
+        if verdict.state is NodeState.BOOTING and isinstance(machine, Machine):
+            # Many clouds give them only now.
+            facts |= {"address": machine.address or node.address, "public_addresses": machine.public_addresses}
         if verdict.state is NodeState.INTENT:
             facts |= {"generation": node.generation + 1, "wanted": False}
         if verdict.state is NodeState.OFF:
-            facts |= dict.fromkeys(_OF_A_MACHINE)
+            facts |= {**dict.fromkeys(_OF_A_MACHINE), "public_addresses": (), "ssh_host_keys": ()}
             self.slurm.gone(node.name)
         with self.fleet() as fleet:
             fleet.move(node, verdict.state, self.now(), verdict.text, **facts)
@@ -166,17 +171,26 @@ class Provisioner:
             used = sum(each.supply == supply for each in fleet.all() if each.name != node.name)
             if most is not None and used >= most and node.supply != supply:
                 raise Capacity(f"all {most} that may be used are in use")
-            facts = {"join_token_hash": join.token_hash, "supply": supply}
-            return fleet.move(node, NodeState.REQUESTED, self.now(), f"asking for {supply}", **facts)
+            now = self.now()
+            facts = {"join_token_hash": join.token_hash, "join_until": now + self.join_within, "supply": supply}
+            return fleet.move(node, NodeState.REQUESTED, now, f"asking for {supply}", **facts)
 
     def _made(self, node: ElasticNode, machine: Machine) -> None:
         with self.fleet() as fleet:
-            facts = {"machine_id": machine.id, "address": machine.address}
+            known = {"machine_id": machine.id, "public_addresses": machine.public_addresses}
             current = fleet.get(node.name)
             if current.state is NodeState.REQUESTED:
-                fleet.move(node, NodeState.PENDING, self.now(), f"machine {machine.id} is being made", **facts)
+                fleet.move(
+                    node,
+                    NodeState.PENDING,
+                    self.now(),
+                    f"machine {machine.id} is being made",
+                    address=machine.address,
+                    **known,
+                )
             elif current.generation == node.generation and current.machine_id is None:
-                fleet.note(current, **facts)  # it joined before the cloud's reply came back
+                # It joined before the cloud's reply came back.
+                fleet.note(current, address=machine.address or current.address, **known)
 
     def _undecided(self, node: ElasticNode, error: CloudError) -> None:
         with self.fleet() as fleet:
@@ -243,7 +257,7 @@ _UNDECIDED = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS})
 _NO_ROOM = (Capacity, Quota)
 """Refusals that pass: machines end, quotas grow."""
 
-_OF_A_MACHINE = ("supply", "machine_id", "address", "join_token_hash", "secret", "lease_until", "job")
+_OF_A_MACHINE = ("supply", "machine_id", "address", "join_token_hash", "join_until", "public_key", "lease_until", "job")
 
 _LAUNCHED = frozenset(
     {

@@ -17,6 +17,7 @@ import yaml
 from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
 
 from gateway.errors import CloudInvalid
+from gateway.ssh.principals import ACCOUNTS, principal
 
 JOIN_FILE = "/etc/burst/join.json"
 """Where a node finds its invitation."""
@@ -34,8 +35,18 @@ class UserData:
     token: str
     agent_url: str
     agent_sha256: str
+    audience: str
+    """The gateway's name in signatures."""
+    generation: int
+    user_authority: str
+    """The public line of who certifies people that may log in."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """More that the agent should know; nothing secret."""
+
+    @property
+    def principals(self) -> Mapping[str, str]:
+        """Account → as whom a certificate opens it."""
+        return {account: principal(self.node, self.generation, account) for account in ACCOUNTS}
 
     @property
     def invitation(self) -> str:
@@ -46,6 +57,8 @@ class UserData:
             "token": self.token,
             "agent_url": self.agent_url,
             "agent_sha256": self.agent_sha256,
+            "audience": self.audience,
+            "generation": self.generation,
         }
         return json.dumps({**self.facts, **known}, sort_keys=True)
 

@@ -11,7 +11,9 @@ from gateway.service.federation import FederationService
 from gateway.service.fleet import FleetService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
+from gateway.service.joining import JoinService
 from gateway.service.money import MoneyService
+from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService
@@ -32,6 +34,8 @@ class Gateway:
     money: MoneyService
     publications: PublicationService
     nodes: NodeService
+    joining: JoinService
+    node_logins: NodeLoginService
     fleet: FleetService
     job_keys: JobKeyService
     slurm: SlurmService

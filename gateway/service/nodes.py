@@ -1,13 +1,11 @@
-"""NodeService: what a node may ask: to join, to keep its lease, and to stage a job's inputs and outputs.
+"""NodeService: what a node may ask: to keep its lease, and to stage a job's inputs and outputs.
 
 Invariant: a node speaks only for itself and for jobs that Slurm placed on it.
 """
 
 from __future__ import annotations
 
-import hmac
 import re
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -15,14 +13,12 @@ from datetime import datetime, timedelta
 from gateway import wire
 from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import attempt_of, superseded, task_of
-from gateway.errors import BadSignature, NotFound, Refused, SignatureReplayed, StoreUnavailable
+from gateway.errors import NotFound, Refused, StoreUnavailable
 from gateway.identity.credentials import Credentials, JobGrant
-from gateway.identity.join import token_hash
-from gateway.identity.keys import make_secret
 from gateway.jobs.job import Attempt, Job, StageIn
 from gateway.jobs.stages import Stage
 from gateway.provisioning.fleet import ElasticNode
-from gateway.provisioning.lifecycle import BEFORE_JOIN, NodeState
+from gateway.provisioning.lifecycle import NodeState
 from gateway.route import Work, Works
 from gateway.slurm.dependencies import named
 from gateway.staging import stage_in, stage_out
@@ -67,42 +63,6 @@ class NodeService:
     now: Callable[[], datetime]
     strangers: Callable[[SchedulerJob], object] = field(default=lambda _: None)
     """Told of a job on one of our nodes that no job of the gateway is behind."""
-
-    def join(self, request: wire.JoinRequest, address: str | None) -> wire.JoinReply:
-        """Trade a one-time token. Raises BadSignature, SignatureReplayed.
-
-        A node that never got the reply asks again with the same nonce, which nobody else knows, and gets the same.
-        """
-        with self.works() as work:
-            node = work.fleet.get(request.node)
-            if not _asks_again(node, request):
-                _check_invitation(node, request.token)
-                node = self._admit(work, node, request, address)
-        self.wake_nodes()
-        return wire.JoinReply(
-            node=node.name,
-            generation=node.generation,
-            secret=node.secret or "",
-            audience=self.facts.audience,
-            slurm_conf_server=self.facts.slurm_conf_server,
-            munge_key=b64encode(self.facts.munge_key).decode(),
-            lease_seconds=LEASE_S,
-            shared_filesystem=self.facts.shared_filesystem,
-            job_directory=self.facts.job_directory,
-        )
-
-    def _admit(self, work: Work, node: ElasticNode, request: wire.JoinRequest, address: str | None) -> ElasticNode:
-        now = self.now()
-        return work.fleet.move(
-            node,
-            NodeState.BOOTSTRAPPED,
-            now,
-            "traded its one-time token for its keys",
-            secret=make_secret(),
-            join_token_hash=_used(request),
-            lease_until=now + timedelta(seconds=LEASE_S),
-            address=node.address or address,
-        )
 
     def lease(self, node: ElasticNode) -> wire.LeaseReply:
         """Renew a node's lease; a node that is being ended is told to drain."""
@@ -202,23 +162,6 @@ class NodeService:
         folders = ["/".join(each.key.split("/")[:3]) + "/" for each in needed if each.key]
         reads = readable(job.user, inputs, folders)
         return self.credentials.mint(job, attempt, node.name, now, expires, reads=reads)
-
-
-def _check_invitation(node: ElasticNode, token: str) -> None:
-    if node.state not in BEFORE_JOIN or node.join_token_hash is None:
-        raise SignatureReplayed(f"Node {node.name} is not expected, or has joined already.")
-    if not hmac.compare_digest(token_hash(token), node.join_token_hash):
-        raise BadSignature(f"That is not the join token of node {node.name}.")
-
-
-def _asks_again(node: ElasticNode, request: wire.JoinRequest) -> bool:
-    joined = node.state is NodeState.BOOTSTRAPPED and node.join_token_hash is not None
-    return joined and hmac.compare_digest(_used(request), node.join_token_hash or "")
-
-
-def _used(request: wire.JoinRequest) -> str:
-    """What is kept of a token once it is used."""
-    return token_hash(f"{request.token}\0{request.inventory.get('nonce', '')}")
 
 
 def _of_dependencies(work: Work, job: Job) -> Iterator[StageIn]:

@@ -5,7 +5,7 @@ Invariant: a request is believed only after its signature, its session and, if i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -113,7 +113,7 @@ class PeopleService:
     def node(self, request: Request) -> ElasticNode:
         """The node that signed a request. Raises NotAllowed."""
         with self._for(request) as work:
-            name = self.verifier.node(request, lambda name: _secret(work, name), work.nonces, self.now())
+            name = self.verifier.node(request, lambda name: _node_key(work, name), work.nonces, self.now())
             return work.fleet.get(name)
 
     def job(self, authorization: str | None) -> JobGrant:
@@ -147,9 +147,9 @@ class PeopleService:
         return False
 
 
-def _secret(work: Work, name: str) -> tuple[int, str | None]:
+def _node_key(work: Work, name: str) -> tuple[int, Mapping[str, str] | None]:
     try:
         node = work.fleet.get(name)
     except NotFound:
         return 0, None
-    return node.generation, node.secret
+    return node.generation, node.public_key

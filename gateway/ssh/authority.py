@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -23,9 +24,10 @@ from cryptography.hazmat.primitives.serialization import (
     SSHCertificateBuilder,
     SSHCertificateType,
     load_ssh_private_key,
+    load_ssh_public_key,
 )
 
-from gateway.errors import SetupError
+from gateway.errors import InvalidRequest, SetupError
 
 LIFE = timedelta(minutes=5)
 """How long a certificate may open a session; the session may last longer."""
@@ -77,18 +79,16 @@ class Authority:
         The certificate allows commands only: no terminal, no forwarding.
         """
         key = Ed25519PrivateKey.generate()
-        certificate = (
-            SSHCertificateBuilder()
-            .public_key(key.public_key())
-            .serial(secrets.randbits(64))
-            .type(SSHCertificateType.USER)
-            .key_id(name.encode())
-            .valid_principals([user.encode()])
-            .valid_after((now - CLOCKS_MAY_DIFFER).timestamp())
-            .valid_before((now + life).timestamp())
-            .sign(self._key)
-        )
+        certificate = _user_certificate(key.public_key(), user, name, now, life).sign(self._key)
         return Identity(_private(key).decode(), certificate.public_bytes().decode())
+
+    def certify(self, public_line: str, principal: str, *, name: str, now: datetime, life: timedelta) -> str:
+        """A certificate of somebody's own Ed25519 key, for ``principal`` alone: commands and a terminal, no forwarding.
+
+        ``public_line``: "ssh-ed25519 BASE64". Raises InvalidRequest for another kind of key.
+        """
+        builder = _user_certificate(_client_key(public_line), principal, name, now, life)
+        return builder.add_extension(b"permit-pty", b"").sign(self._key).public_bytes().decode()
 
     @cached_property
     def _key(self) -> Ed25519PrivateKey:
@@ -104,6 +104,32 @@ class Authority:
 def make_private_key() -> bytes:
     """A new Ed25519 key in OpenSSH's format, without a passphrase."""
     return _private(Ed25519PrivateKey.generate())
+
+
+def _user_certificate(
+    key: Ed25519PublicKey, principal: str, name: str, now: datetime, life: timedelta
+) -> SSHCertificateBuilder:
+    return (
+        SSHCertificateBuilder()
+        .public_key(key)
+        .serial(secrets.randbits(64))
+        .type(SSHCertificateType.USER)
+        .key_id(name.encode())
+        .valid_principals([principal.encode()])
+        .valid_after((now - CLOCKS_MAY_DIFFER).timestamp())
+        .valid_before((now + life).timestamp())
+    )
+
+
+def _client_key(public_line: str) -> Ed25519PublicKey:
+    hint = "make one: ssh-keygen -t ed25519"
+    try:
+        key = load_ssh_public_key(public_line.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InvalidRequest("The SSH key cannot be read.", hint=hint, field="public_key") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise InvalidRequest("The SSH key is not an Ed25519 key.", hint=hint, field="public_key")
+    return key
 
 
 def _write_once(path: Path, secret: bytes) -> None:

@@ -163,6 +163,17 @@ class SqlJobs:
             raise NotFound(f"No run of job {scheduler_id} is known.")
         return _attempt(row)
 
+    def begun_on(self, user: str, node: str) -> tuple[Attempt, ...]:
+        """See ``JobStore.begun_on``."""
+        query = (
+            select(attempts)
+            .join(jobs, jobs.c.id == attempts.c.job)
+            .where(jobs.c.user_name == user, jobs.c.stage == Stage.QUEUED)
+            .where(attempts.c.started_at.is_not(None), attempts.c.ended_at.is_(None))
+        )
+        found = (_attempt(row) for row in self._connection.execute(query).mappings())
+        return tuple(each for each in found if node in each.nodes and not self.reported(each.job, each.label, node))
+
     def add_part(self, attempt: Attempt, part: Part, now: datetime) -> None:
         """See ``JobStore.add_part``."""
         key = {"job": attempt.job, "task": attempt.task, "number": attempt.number, "node": part.node}

@@ -52,8 +52,7 @@ class SqlFleet:
             raise Conflict(f"Node {node.name} cannot go from {node.state} to {state}.")
         moved = replace(node, state=state, since=now, **facts)
         self._record(node, moved)
-        event = {"node": node.name, "generation": moved.generation, "at": now, "kind": state, "text": text}
-        self._connection.execute(node_events.insert().values(**event))
+        self.tell(moved, now, state, text)
         return moved
 
     def note(self, node: ElasticNode, **facts: Any) -> ElasticNode:
@@ -61,6 +60,11 @@ class SqlFleet:
         noted = replace(node, **facts)
         self._record(node, noted)
         return noted
+
+    def tell(self, node: ElasticNode, now: datetime, kind: str, text: str) -> None:
+        """See ``Fleet.tell``."""
+        event = {"node": node.name, "generation": node.generation, "at": now, "kind": kind, "text": text}
+        self._connection.execute(node_events.insert().values(**event))
 
     def timeline(self, name: str) -> tuple[Event, ...]:
         """See ``Fleet.timeline``."""
@@ -83,4 +87,5 @@ class SqlFleet:
 
 def _node(row: RowMapping) -> ElasticNode:
     values = {name: row[name] for name in _FIELDS}
-    return ElasticNode(**{**values, "state": NodeState(row["state"])})
+    lists = {name: tuple(row[name]) for name in ("public_addresses", "ssh_host_keys")}
+    return ElasticNode(**{**values, "state": NodeState(row["state"]), **lists})

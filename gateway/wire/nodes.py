@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
 from gateway.wire.form import MOST_BYTES, ONE_LINE, SHA256, Request, SlurmId, View
 from gateway.wire.jobs import EventView
+
+SshKey = Annotated[str, Field(max_length=1024, pattern=r"^[a-z0-9@.-]{1,64} [A-Za-z0-9+/]{1,900}={0,2}$")]
+"""A public key of SSH as "TYPE BASE64", on one line (sshd(8))."""
 
 
 class NodeView(View):
@@ -28,10 +31,16 @@ class NodeView(View):
 
 
 class JoinRequest(Request):
-    """A node trades its one-time token for its secrets; once, for one node, within minutes."""
+    """A machine trades its one-time token, with the key that it made; once, for one node, within minutes.
+
+    The request is signed with that key, as node:NAME:GENERATION.
+    """
 
     node: str = Field(max_length=64, pattern=ONE_LINE)
     token: str = Field(max_length=256)
+    public_key: dict[str, str]
+    """JWK of an Ed25519 key."""
+    ssh_host_keys: tuple[SshKey, ...] = Field(default=(), max_length=8)
     inventory: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -40,8 +49,6 @@ class JoinReply(View):
 
     node: str
     generation: int
-    secret: str
-    """Key of its signatures (HS256), base64url; ``kid`` is "node:NAME:GENERATION"."""
     audience: str
     slurm_conf_server: str
     munge_key: str
@@ -49,6 +56,27 @@ class JoinReply(View):
     lease_seconds: int
     shared_filesystem: bool
     job_directory: str
+    job_user: str
+
+
+class NodeLoginRequest(Request):
+    """Somebody wants to log in to a node, with a key made for that."""
+
+    public_key: SshKey
+
+
+class NodeLogin(View):
+    """A certificate for that key, good for minutes and for one machine, and how to know the machine."""
+
+    node: str
+    user: str
+    """The account on the node."""
+    address: str
+    port: int
+    host_keys: tuple[str, ...]
+    """What its sshd proves itself with, as "TYPE BASE64"; any other is to be refused."""
+    certificate: str
+    expires_at: datetime
 
 
 class LeaseReply(View):

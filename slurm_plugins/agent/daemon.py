@@ -1,6 +1,7 @@
 """Daemon: how a machine becomes one of Slurm's nodes, and how it ends itself when nobody vouches for it any more.
 
-Invariant: the one-time token is traded once; the answer is on disk before it is used, and the token then is not.
+Invariant: the one-time token is traded once, for this node's own key; the answer is on disk before it is used, and the
+token then is not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import json
 import logging
 import os
 import pwd
-import secrets
 import signal
 import subprocess
 import sys
@@ -20,13 +20,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from slurm_plugins.agent.filesystem import write_privately
+from slurm_plugins.agent.filesystem import FileTrouble, write_privately
 from slurm_plugins.agent.guest import guest_daemons, stop
-from slurm_plugins.agent.node import API, Node
-from slurm_plugins.agent.web import Json, Refused, Unavailable, patiently, web
+from slurm_plugins.agent.node import Node
+from slurm_plugins.agent.programs import program
+from slurm_plugins.agent.web import Json, Refused, Unavailable
 
 AGAIN_S = 5.0
 """How soon a lease that was not renewed is asked for again."""
+SSH_FOLDER = Path("/etc/ssh")
+OWNER_LOGIN = "burst-job"
+"""In the principals of sshd too: see cloud_init/parts/sshd.yaml.j2."""
+USERADD_KNOWN = 9
+"""useradd(8): there is a user of that name."""
 
 log = logging.getLogger("agent")
 
@@ -37,45 +43,75 @@ def run(root: Path, join_file: Path, patience_s: float, *, process: bool, guest:
     A process or a guest ends only what it started: the machine is not the gateway's.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    node = Node(root, joined(root, join_file, patience_s, process=process), patience_s)
+    node = Node(root, joined(root, join_file, patience_s, process=process, guest=guest), patience_s)
     log.info("joined as %s", node.kid)
     if process or guest:
         with own_slurmd(node) if process else guest_daemons(node.identity) as alive:
             keep_lease(node, alive)
         return 0
     start_system_slurmd(node.identity)
+    let_owners_in(node.identity)
     keep_lease(node, lambda: True)
     subprocess.run(["systemctl", "poweroff"], check=True)
     return 0
 
 
-def joined(root: Path, join_file: Path, patience_s: float, *, process: bool) -> Json:
-    """This node's identity: the one it has, or what it gets for its one-time token.
+def joined(root: Path, join_file: Path, patience_s: float, *, process: bool, guest: bool) -> Json:
+    """This node's identity: the one it has, or what it gets for its one-time token and the key that it made.
 
-    An answer that was lost is asked for again with the same nonce, which nobody but this node ever knew.
+    A request whose answer was lost is made again; that it is the same node's, its key proves.
     """
     identity_file = root / "identity.json"
     if identity_file.exists():
         return dict(json.loads(identity_file.read_text()))
     invitation = json.loads(join_file.read_text())
-    if "nonce" not in invitation:
-        invitation["nonce"] = secrets.token_hex(16)
-        write_privately(join_file, json.dumps(invitation))
-    request = {"node": invitation["node"], "token": invitation["token"], "inventory": inventory(invitation["nonce"])}
-    url = invitation["gateway_url"].rstrip("/") + f"{API}nodes/join"
-    reply = patiently(lambda: web.post(url, json.dumps(request).encode(), {}), patience_s)
-    kept = {name: value for name, value in invitation.items() if name not in {"token", "nonce"}}
+    stranger = Node(root, invitation, patience_s)
+    stranger.key.make()
+    request = {
+        "node": invitation["node"],
+        "token": invitation["token"],
+        "public_key": stranger.key.public_jwk,
+        # The machine of others keeps its own doors.
+        "ssh_host_keys": [] if process or guest else host_keys(SSH_FOLDER),
+        "inventory": inventory(),
+    }
+    reply = stranger.post("nodes/join", request)
+    kept = {name: value for name, value in invitation.items() if name != "token"}
     identity = {**kept, **reply, "isolated": not process}
     write_privately(identity_file, json.dumps(identity))
     write_privately(join_file, json.dumps(kept))
     return identity
 
 
-def inventory(nonce: str) -> Json:
+def host_keys(folder: Path) -> list[str]:
+    """The public halves of what this machine's sshd proves itself with, as "TYPE BASE64" (sshd(8), .pub)."""
+    lines = (file.read_text().split() for file in sorted(folder.glob("ssh_host_*_key.pub")))
+    return [" ".join(words[:2]) for words in lines]
+
+
+def inventory() -> Json:
     """What this machine has, to be compared with what was ordered."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     agent = hashlib.sha256(Path(sys.argv[0]).read_bytes()).hexdigest()
-    return {"nonce": nonce, "cpus": os.cpu_count(), "memory_mb": memory >> 20, "agent_sha256": agent}
+    return {"cpus": os.cpu_count(), "memory_mb": memory >> 20, "agent_sha256": agent}
+
+
+def let_owners_in(identity: Json) -> None:
+    """An account by which a job's owner may look at it: another name of whom jobs run as (useradd(8)).
+
+    What a login leaves running ends with the job, as everything of that user does.
+    """
+    try:
+        jobs = pwd.getpwnam(identity["job_user"])
+        ids = ("--non-unique", "--uid", str(jobs.pw_uid), "--gid", str(jobs.pw_gid))
+        place = ("--no-create-home", "--home-dir", identity["job_directory"], "--shell", "/bin/bash")
+        command = [program("useradd"), *ids, *place, OWNER_LOGIN]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        complaint = done.stderr.strip() if done.returncode not in {0, USERADD_KNOWN} else ""
+    except (KeyError, FileTrouble) as error:
+        complaint = str(error)
+    if complaint:
+        log.warning("owners of jobs cannot log in: %s", complaint)
 
 
 def start_system_slurmd(identity: Json) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from slurm_plugins.agent.filesystem import FileTrouble, write_privately
+from slurm_plugins.agent.programs import program
 from slurm_plugins.agent.web import Json
 
 MUNGE_KEY = Path("/etc/munge/munge.key")
@@ -34,7 +35,7 @@ def guest_daemons(identity: Json) -> Iterator[Callable[[], bool]]:
         munged = _munged(base64.b64decode(identity["munge_key"]))
         stack.callback(stop, munged)
         options = ["-D", "-b", "-N", identity["node"], "--conf-server", identity["slurm_conf_server"]]
-        slurmd = subprocess.Popen([_program("slurmd"), *options])
+        slurmd = subprocess.Popen([program("slurmd"), *options])
         stack.callback(stop, slurmd)
         yield lambda: munged.poll() is None and slurmd.poll() is None
 
@@ -59,7 +60,7 @@ def _munged(key: bytes) -> subprocess.Popen[bytes]:
     shutil.chown(MUNGE_RUN, *ids)
     socket = MUNGE_RUN / "munge.socket.2"
     places = {"socket": socket, "pid-file": MUNGE_RUN / "munged.pid", "seed-file": MUNGE_RUN / "munged.seed"}
-    command = [_program("munged"), "--foreground", *(f"--{name}={path}" for name, path in places.items())]
+    command = [program("munged"), "--foreground", *(f"--{name}={path}" for name, path in places.items())]
     process = subprocess.Popen(command, user=user.pw_uid, group=user.pw_gid, extra_groups=[])
     deadline = time.monotonic() + MUNGE_WITHIN_S
     while not socket.exists():
@@ -81,11 +82,3 @@ def _munge() -> pwd.struct_passwd:
         return pwd.getpwnam("munge")
     except KeyError:
         raise FileTrouble("there is no user munge: munge is not installed") from None
-
-
-def _program(name: str) -> str:
-    # The unit's PATH may lack sbin.
-    found = shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    if found is None:
-        raise FileTrouble(f"{name} is not installed")
-    return found

@@ -1,15 +1,13 @@
 """Node: this node's identity, its folder, and its conversation with the gateway.
 
-Invariant: every request is signed with the node's key, which is good for nothing else, or carries one job's credential.
+Invariant: every request is signed with the node's own key, which never leaves it, or carries one job's credential.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import hashlib
-import hmac
 import json
 import secrets
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 
 from slurm_plugins.agent.book import Book
 from slurm_plugins.agent.filesystem import FileTrouble
+from slurm_plugins.agent.key import Key, base64url
 from slurm_plugins.agent.web import Json, Refused, patiently, web
 
 API = "/api/v1/"
@@ -28,7 +27,10 @@ SIGNATURE_S = 60
 
 @dataclass(frozen=True)
 class Node:
-    """``root``: the agent's folder. ``identity``: what joining answered. ``patience_s``: how long to wait for one."""
+    """``root``: the agent's folder. ``patience_s``: how long to wait for one who does not answer.
+
+    ``identity``: what joining answered, or before that the invitation.
+    """
 
     root: Path
     identity: Json
@@ -38,6 +40,11 @@ class Node:
     def kid(self) -> str:
         """The name of its key."""
         return f"node:{self.identity['node']}:{self.identity['generation']}"
+
+    @property
+    def key(self) -> Key:
+        """What it signs with."""
+        return Key(self.root / "node.key")
 
     def book(self, number: int) -> Book:
         """The notes on a job."""
@@ -98,14 +105,8 @@ class Node:
             "jti": secrets.token_urlsafe(16),
             "htm": "POST",
             "htu": target,
-            "bsh": _base64url(hashlib.sha256(content).digest()),
+            "bsh": base64url(hashlib.sha256(content).digest()),
         }
-        header = {"alg": "HS256", "kid": self.kid, "typ": "burst-request+jws"}
-        signed = ".".join(_base64url(json.dumps(part).encode()) for part in (header, claims))
-        # The padding that base64url leaves out; Python ignores what is too much of it.
-        key = base64.urlsafe_b64decode(self.identity["secret"] + "==")
-        return f"{signed}.{_base64url(hmac.digest(key, signed.encode(), 'sha256'))}"
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+        header = {"alg": "Ed25519", "kid": self.kid, "typ": "burst-request+jws"}
+        signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
+        return f"{signed}.{base64url(self.key.sign(signed.encode()))}"

@@ -10,7 +10,20 @@ import ast
 from functools import cache
 from importlib import resources
 
-PARTS = ("web", "filesystem", "book", "node", "survey", "live", "before_job", "after_job", "guest", "daemon")
+PARTS = (
+    "web",
+    "filesystem",
+    "programs",
+    "key",
+    "book",
+    "node",
+    "survey",
+    "live",
+    "before_job",
+    "after_job",
+    "guest",
+    "daemon",
+)
 """The modules below ``slurm_plugins.agent``, before ``slurm_plugins.node_agent``."""
 
 _FUTURE = "from __future__ import annotations\n"

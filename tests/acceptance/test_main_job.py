@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from gateway_site import Site, eventually
 
 from gateway.accounting.settle import RECEIPT_TYPE
 from gateway.identity.credentials import CREDENTIAL_TYPE
-from gateway.identity.join import token_hash
+from gateway.identity.join import node_kid
 from gateway.identity.key_ring import verify_with
+from gateway.identity.keys import make_key, public_jwk
+from gateway.identity.signature import sign_request
 from gateway.jobs.stages import ROUTE_ORDER
 from gateway.provisioning.user_data import JOIN_FILE, file_in
 from gateway.wire import JobView, Receipt
@@ -287,22 +290,34 @@ def test_user_data_holds_no_secret_but_the_one_time_token(ran: Ran) -> None:
     assert len(secrets) > 5
     for node, text in ran.user_data.items():
         invitation = json.loads(file_in(text, JOIN_FILE))
-        assert set(invitation) == {"node", "token", "gateway_url", "agent_url", "agent_sha256"}
+        assert set(invitation) == {
+            "node",
+            "token",
+            "gateway_url",
+            "agent_url",
+            "agent_sha256",
+            "audience",
+            "generation",
+        }
         assert invitation["node"] == node
         assert not [secret for secret in secrets if secret in text]
 
 
 def test_a_join_token_works_once(ran: Ran) -> None:
-    """A second use is refused, and so is a guess; the node's keys stay what they were."""
+    """A second use with another key is refused, and so is a guess; the node's own key stays what it was."""
     for node, text in ran.user_data.items():
-        token = json.loads(file_in(text, JOIN_FILE))["token"]
-        before = ran.site.rows("SELECT secret, join_token_hash FROM nodes WHERE name = ?", node)
-        assert before != [(None, token_hash(token))]
-        for body in ({"token": token}, {"token": token, "inventory": {"nonce": "another"}}, {"token": token[::-1]}):
-            answer = httpx2.post(f"{ran.site.url}/api/v1/nodes/join", json={"node": node, **body})
+        invitation = json.loads(file_in(text, JOIN_FILE))
+        token, kid = invitation["token"], node_kid(node, invitation["generation"])
+        before = ran.site.rows("SELECT public_key, join_token_hash FROM nodes WHERE name = ?", node)
+        for told in (token, token[::-1]):
+            key, path = make_key(), "/api/v1/nodes/join"
+            body = json.dumps({"node": node, "token": told, "public_key": public_jwk(key)}).encode()
+            proof = sign_request(key, kid, "POST", path, body, invitation["audience"], datetime.now(UTC))
+            headers = {"Authorization": f"Burst {proof}", "Content-Type": "application/json"}
+            answer = httpx2.post(f"{ran.site.url}{path}", content=body, headers=headers)
             assert answer.status_code == 401, answer.text
-            assert "secret" not in answer.json()
-        assert ran.site.rows("SELECT secret, join_token_hash FROM nodes WHERE name = ?", node) == before
+            assert "munge" not in answer.text
+        assert ran.site.rows("SELECT public_key, join_token_hash FROM nodes WHERE name = ?", node) == before
 
 
 def test_its_nodes_go(ran: Ran) -> None:
@@ -325,7 +340,6 @@ def _secrets(site: Site) -> Iterator[str]:
         if file.suffix == ".json":
             yield from _texts(json.loads(content))
     yield base64.b64encode(site.machine.slurm.munge_key).decode()
-    yield from (secret for (secret,) in site.rows("SELECT secret FROM nodes WHERE secret IS NOT NULL"))
 
 
 def _texts(document: Any) -> Iterator[str]:

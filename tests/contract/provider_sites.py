@@ -126,6 +126,9 @@ class Site:
             token=f"once-{node}-{generation}",
             agent_url=f"{self.gateway.url}/node-agent.py",
             agent_sha256=sha256(AGENT).hexdigest(),
+            audience="burst",
+            generation=generation,
+            user_authority="ssh-ed25519 AAAA",
         )
         return NodeOrder(cluster=cluster, node=node, generation=generation, size=size, user_data=render(data))
 

@@ -31,7 +31,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin yes
 TrustedUserCAKeys {folder}/ca.pub
 AuthorizedKeysFile {folder}/authorized_keys
-AuthorizedPrincipalsFile none
+AuthorizedPrincipalsFile {principals}
 MaxSessions 50
 LogLevel VERBOSE
 """
@@ -54,7 +54,7 @@ class Sshd:
 
 
 @contextmanager
-def sshd_in(folder: Path, *, trusted: str = "", authorized: str = "") -> Iterator[Sshd]:
+def sshd_in(folder: Path, *, trusted: str = "", authorized: str = "", principals: str = "none") -> Iterator[Sshd]:
     """It runs as long as the block does. ``trusted``: the authority's public line."""
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
@@ -64,7 +64,7 @@ def sshd_in(folder: Path, *, trusted: str = "", authorized: str = "") -> Iterato
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "host_key")], check=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (folder / "sshd_config").write_text(_CONFIG.format(port=port, folder=folder))
+    (folder / "sshd_config").write_text(_CONFIG.format(port=port, folder=folder, principals=principals))
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     command = [program, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "log")]

@@ -51,6 +51,7 @@ OPERATIONS = [
     ("GET", "/api/v1/nodes"),
     ("GET", "/api/v1/offers"),
     ("POST", "/api/v1/nodes/join"),
+    ("POST", "/api/v1/nodes/{name}/ssh"),
     ("POST", "/api/v1/nodes/self/lease"),
     ("POST", "/api/v1/nodes/self/prolog"),
     ("POST", "/api/v1/nodes/self/prolog-failed"),

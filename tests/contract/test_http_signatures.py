@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import httpx2
 import pytest
 from fastapi.routing import APIRoute
 from http_door import API, SCRIPT, problem_of
 
 from gateway.api import accounts, federation, jobs, nodes, publications
-from gateway.identity.keys import make_key
+from gateway.identity.keys import make_key, public_jwk
 
 OPEN = {"/api/v1/sessions", "/api/v1/nodes/join", "/api/v1/device", "/api/v1/device/token", "/api/v1/visits"}
 """Endpoints that carry another proof in their body, or ask for one (RFC 8628)."""
@@ -179,13 +180,46 @@ def test_a_key_that_is_no_ed25519_key_is_refused(door, key):
 
 
 @pytest.mark.parametrize("token", ["", "guess", "x" * 43])
-def test_a_machine_without_the_token_does_not_join(door, token):
-    """Nobody gets a node's keys for its name alone."""
-    body = {"node": "small-1", "token": token, "inventory": {"nonce": "n"}}
-    answer = door.http.post(f"{API}/nodes/join", json=body)
+@pytest.mark.parametrize("node", ["large-2", "no-such-node"])
+def test_a_machine_without_the_token_does_not_join(door, demo, node, token):
+    """Nobody gets Slurm's key for a node's name alone, nor learns whether there is such a node; it is an alarm."""
+    key, path = make_key(), f"{API}/nodes/join"
+    body = json.dumps({"node": node, "token": token, "public_key": public_jwk(key)}).encode()
+    alarms = door.http.get("/metrics").text
+
+    proof = demo.sign("POST", path, body, key=key, kid=f"node:{node}:1")
+    # From an address of its own: others may have used up what one may be refused in a minute.
+    with httpx2.Client(base_url=door.url, transport=httpx2.HTTPTransport(local_address="127.0.0.2")) as elsewhere:
+        answer = elsewhere.post(
+            path, content=body, headers={"Authorization": proof, "Content-Type": "application/json"}
+        )
+
+    problem = problem_of(answer, 401, "bad_signature")
+    assert problem.detail == "This invitation is not valid."
+    assert "munge" not in answer.text
+    assert "a join was refused" in door.log()
+    assert _refused_joins(door.http.get("/metrics").text) == _refused_joins(alarms) + 1
+
+
+@pytest.mark.parametrize("key", [{}, {"kty": "oct", "k": "AAAA"}, {"kty": "OKP", "crv": "Ed25519", "x": "A", "d": "A"}])
+def test_a_machine_with_a_useless_key_does_not_join(door, key):
+    """A private key least of all."""
+    answer = door.http.post(f"{API}/nodes/join", json={"node": "small-1", "token": "guess", "public_key": key})
 
     assert answer.status_code == 401
-    assert "secret" not in answer.json()
+
+
+@pytest.mark.parametrize("line", ["", "ssh-ed25519", "ssh-ed25519 AAAA\nevil ssh-ed25519 AAAA", "ssh-ed25519 A A"])
+def test_a_host_key_that_is_none_is_refused(door, line):
+    """Known-hosts files of people get what a node reported: one key a line, nothing else."""
+    key = public_jwk(make_key())
+    body = {"node": "small-1", "token": "guess", "public_key": key, "ssh_host_keys": [line]}
+
+    assert door.http.post(f"{API}/nodes/join", json=body).status_code == 422
+
+
+def _refused_joins(metrics):
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("burst_join_alarms_total"))
 
 
 def _refusal(door, key):

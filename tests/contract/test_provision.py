@@ -188,7 +188,7 @@ def test_a_wanted_node_becomes_usable_and_a_released_one_ends(site):
     site.provisioner.release(["small-1"], "idle")
     site.settle(5)
     node = site.node("small-1")
-    assert (node.state, node.machine_id, node.secret, site.cloud.live) == (NodeState.OFF, None, None, {})
+    assert (node.state, node.machine_id, node.public_key, site.cloud.live) == (NodeState.OFF, None, None, {})
 
 
 @pytest.mark.parametrize("fault", ["lost reply", "killed", "throttled", "transient", "capacity"])
@@ -356,7 +356,7 @@ class Storm(RuleBasedStateMachine):
     @invariant()
     def a_node_that_is_off_has_no_keys(self):
         off = [node for node in self.site.nodes() if node.state is NodeState.OFF]
-        assert not [node for node in off if node.secret or node.machine_id or node.join_token_hash]
+        assert not [node for node in off if node.public_key or node.machine_id or node.join_token_hash]
 
 
 def test_provisioning_converges_whatever_happens(sqlite_url):

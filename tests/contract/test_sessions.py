@@ -20,7 +20,7 @@ from gateway.errors import (
 from gateway.identity.authenticate import Caller, Request, Verifier
 from gateway.identity.evidence import verify_evidence
 from gateway.identity.join import node_kid
-from gateway.identity.keys import make_key, make_secret, public_jwk, read_secret
+from gateway.identity.keys import make_key, public_jwk
 from gateway.identity.passwords import hash_password
 from gateway.identity.sessions import Session, login
 from gateway.identity.signature import sign_request
@@ -224,14 +224,14 @@ def test_nonces_are_forgotten_only_after_their_signatures_are_dead(known):
 
 def test_a_node_signs_as_its_present_generation_only(known):
     """The machine that a node had before is not the node any more."""
-    secret = make_secret()
+    key = make_key()
 
     def send(generation: int) -> str:
         kid = node_kid("small-1", generation)
-        token = sign_request(read_secret(secret), kid, "POST", PATH, b"", "burst", NOW)
+        token = sign_request(key, kid, "POST", PATH, b"", "burst", NOW)
         with known.begin() as connection:
             request = Request("POST", PATH, b"", f"Burst {token}")
-            return VERIFIER.node(request, lambda _: (2, secret), SqlNonces(connection), NOW)
+            return VERIFIER.node(request, lambda _: (2, public_jwk(key)), SqlNonces(connection), NOW)
 
     assert send(2) == "small-1"
     with pytest.raises(BadSignature, match="not one of the gateway's any more"):
@@ -239,8 +239,8 @@ def test_a_node_signs_as_its_present_generation_only(known):
 
 
 def test_a_node_that_has_not_joined_cannot_sign(known):
-    """Without a secret there is nothing that it could have signed with."""
-    token = sign_request(read_secret(make_secret()), node_kid("small-1", 1), "POST", PATH, b"", "burst", NOW)
+    """Without a public key there is nothing that it could be verified with."""
+    token = sign_request(make_key(), node_kid("small-1", 1), "POST", PATH, b"", "burst", NOW)
 
     with pytest.raises(BadSignature), known.begin() as connection:
         VERIFIER.node(Request("POST", PATH, b"", f"Burst {token}"), lambda _: (1, None), SqlNonces(connection), NOW)
@@ -251,7 +251,7 @@ def test_a_user_cannot_pass_as_a_node(known):
     request = signed(log_in(known))
 
     with pytest.raises(BadSignature, match="not a node's"), known.begin() as connection:
-        VERIFIER.node(request, lambda _: (1, make_secret()), SqlNonces(connection), NOW)
+        VERIFIER.node(request, lambda _: (1, public_jwk(make_key())), SqlNonces(connection), NOW)
 
 
 def test_the_same_key_answers_the_same(known):

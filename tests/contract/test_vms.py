@@ -88,7 +88,9 @@ def gateway_for(vms: Vms) -> Iterator[Gateway]:
 
 
 def order(node: str, *, generation: int = 1, url: str = "http://192.0.2.1:1") -> NodeOrder:
-    data = UserData(node, url, f"once-{node}", f"{url}/node-agent.py", sha256(AGENT).hexdigest())
+    data = UserData(
+        node, url, f"once-{node}", f"{url}/node-agent.py", sha256(AGENT).hexdigest(), "burst", 1, "ssh-ed25519 A"
+    )
     return NodeOrder("ours", node, generation, "vm", render(data))
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-
 import pytest
 
 from gateway.errors import BadSignature, InvalidRequest
 from gateway.identity.authenticate import bearer_of
 from gateway.identity.join import node_kid, node_of, token_hash
-from gateway.identity.keys import make_secret, read_secret
 from gateway.identity.passwords import hash_password, make_password, matches
 
 
@@ -31,15 +28,6 @@ def test_what_is_no_nodes_key_id_is_refused(kid):
     """Whatever is missing or too much."""
     with pytest.raises(BadSignature):
         node_of(kid)
-
-
-def test_a_nodes_secret_is_the_bytes_of_its_text():
-    """So that plain hmac and base64 on the node make the same signature."""
-    secret = make_secret()
-
-    assert read_secret(secret).raw_value == base64.urlsafe_b64decode(secret + "=")
-    with pytest.raises(InvalidRequest):
-        read_secret("c2hvcnQ")
 
 
 def test_a_password_is_kept_as_argon2id():

@@ -14,7 +14,18 @@ from gateway.provisioning.user_data import UserData, render
 from gateway.settings import SizeSettings
 
 SIZE = SizeSettings(name="vm", cores=1, memory_mb=512, credits_per_hour=1, max_nodes=2)
-USER_DATA = render(UserData("vm-1", "http://10.0.0.1:8000/", "once", "http://10.0.0.1:8000/node-agent.py", "0" * 64))
+USER_DATA = render(
+    UserData(
+        "vm-1",
+        "http://10.0.0.1:8000/",
+        "once",
+        "http://10.0.0.1:8000/node-agent.py",
+        "0" * 64,
+        "burst",
+        1,
+        "ssh-ed25519 AAAA",
+    )
+)
 
 
 def machine(folder: Path, name: str = "vm-1", *, age: timedelta = timedelta(0)) -> Instance:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import CloudInvalid
@@ -18,11 +18,15 @@ from gateway.provisioning.node_image import NodeImage
 from gateway.provisioning.user_data import JOIN_FILE, MAX_BYTES, UserData, file_in, render
 from gateway.settings import Settings
 
+CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA burst-gateway"
 TOKEN = "6Zr1mTq3ZJ0Wb9sJYg3mZQ"
-PLAIN = UserData("small-1", "http://10.77.0.1:8080", TOKEN, "http://10.77.0.1:8080/node-agent.py", "a" * 64)
+PLAIN = UserData(
+    "small-1", "http://10.77.0.1:8080", TOKEN, "http://10.77.0.1:8080/node-agent.py", "a" * 64, "burst/x", 3, CA
+)
 TEXTS = st.text(max_size=200)
 
 
+@settings(deadline=None)  # pure Python reads the YAML several times
 @given(node=TEXTS, url=TEXTS, token=TEXTS, digest=TEXTS, fact=TEXTS)
 @example(
     node='"\n- path: /etc/passwd\n  content: "', url="{{ 7*7 }}", token="{% raw %}", digest="#: &a *a !!x", fact="\\"
@@ -30,7 +34,7 @@ TEXTS = st.text(max_size=200)
 @example(node="a\u2028b\x85c", url="\U0001f600", token="'", digest="%", fact="\t\0")
 def test_no_value_can_become_yaml(node: str, url: str, token: str, digest: str, fact: str) -> None:
     """The document keeps its shape, and each value is read back as it was given."""
-    data = UserData(node, url, token, url, digest, {"fact": fact})
+    data = UserData(node, url, token, url, digest, url, 7, token, {"fact": fact})
 
     text = render(data)
 
@@ -46,6 +50,8 @@ def test_no_value_can_become_yaml(node: str, url: str, token: str, digest: str, 
         "token": token,
         "agent_url": url,
         "agent_sha256": digest,
+        "audience": url,
+        "generation": 7,
         "fact": fact,
     }
 
@@ -76,7 +82,7 @@ def test_it_fits_into_every_cloud() -> None:
     """The ordinary case is far below the limit, and a case above it is refused before a cloud cuts it short."""
     assert len(render(PLAIN)) < 4096
     with pytest.raises(CloudInvalid, match="8192"):
-        render(UserData("n", "u", "t", "a", "s", {"long": "x" * MAX_BYTES}))
+        render(UserData("n", "u", "t", "a", "s", "b", 1, "c", {"long": "x" * MAX_BYTES}))
 
 
 @pytest.mark.parametrize(
@@ -112,3 +118,33 @@ def schema_check(directory: Path) -> list[str]:
     copy = f"mkdir upper work root; mount -t overlay overlay -o {layers} root; cat > root/checked"
     script = f"set -e; cd {directory}; {copy}; chroot root cloud-init schema --config-file /checked"
     return ["unshare", "--mount", "sh", "-c", script]
+
+
+def test_the_door_is_for_certificates_of_the_authority_alone(tmp_path: Path) -> None:
+    """What sshd itself makes of the file: one authority, principals of this very machine, no password, no other key."""
+    text = render(PLAIN)
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if sshd is None:
+        pytest.skip("sshd is not installed: apt-get install openssh-server")
+    config = tmp_path / "sshd_config"
+    # sshd takes the first of two: what an image says afterwards changes nothing.
+    loose = "PasswordAuthentication yes\nPermitRootLogin yes\nAuthorizedKeysFile .ssh/authorized_keys\n"
+    config.write_text(file_in(text, "/etc/ssh/sshd_config.d/10-burst.conf") + loose)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+
+    shown = subprocess.run(
+        [sshd, "-T", "-f", str(config), "-h", str(tmp_path / "key")], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+    for line in (
+        "trustedusercakeys /etc/ssh/burst/ca.pub",
+        "authorizedprincipalsfile /etc/ssh/burst/%u",
+        "authorizedkeysfile none",
+        "authenticationmethods publickey",
+        "permitrootlogin without-password",
+        "disableforwarding yes",
+    ):
+        assert line in shown
+    assert file_in(text, "/etc/ssh/burst/ca.pub") == CA
+    assert file_in(text, "/etc/ssh/burst/root") == "node:small-1:3:root"
+    assert file_in(text, "/etc/ssh/burst/burst-job") == "node:small-1:3:burst-job"

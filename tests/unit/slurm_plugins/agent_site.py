@@ -21,7 +21,7 @@ from gateway import wire
 from gateway.errors import BurstError
 from gateway.identity.credentials import JobGrant
 from gateway.identity.join import node_kid
-from gateway.identity.keys import make_secret, read_secret
+from gateway.identity.keys import make_key, read_public
 from gateway.identity.signature import token_of, verify_request
 from gateway.jobs.job import Attempt
 from gateway.jobs.store import Part
@@ -64,7 +64,8 @@ class AgentSite:
     job_store: wire.JobStore | None = None
 
     def __post_init__(self) -> None:
-        self.secret = make_secret()
+        self.key = make_key()
+        self.public_key: dict[str, str] | None = None
         self.agent = self.root / "node_agent.py"
         self.agent.write_text(agent_text())
         self.state = self.root / "state"
@@ -97,19 +98,21 @@ class AgentSite:
         self.state.mkdir(mode=0o700, exist_ok=True)
         identity = {"gateway_url": self.url, "isolated": False, **self.join_reply()}
         (self.state / "identity.json").write_text(json.dumps(identity))
+        (self.state / "node.key").write_bytes(self.key.as_pem(private=True))
+        self.public_key = self.key.as_dict(private=False)
         return self
 
     def join_reply(self) -> dict:
         return {
             "node": NODE,
             "generation": 3,
-            "secret": self.secret,
             "audience": "burst-test",
             "slurm_conf_server": "127.0.0.1:6817",
             "munge_key": MUNGE_KEY,
             "lease_seconds": 900,
             "shared_filesystem": self.shared,
             "job_directory": str(self.jobs),
+            "job_user": "nobody",
         }
 
     def command(self, *words: str, patience: float = 20.0) -> list[str]:
@@ -171,7 +174,10 @@ class AgentSite:
         if (chosen := self.hook(path.rpartition("/")[2], said)) is not None:
             return chosen
         if path == "/api/v1/nodes/join":
-            return self._join(wire.JoinRequest.model_validate(said))
+            request = wire.JoinRequest.model_validate(said)
+            self.public_key = request.public_key
+            self._verify(path, body, authorization)
+            return self._join(request)
         if path == "/api/v1/jobs/self/presign":
             return self._presign(wire.PresignRequest.model_validate(said), authorization)
         self._verify(path, body, authorization)
@@ -181,7 +187,7 @@ class AgentSite:
     def _verify(self, path: str, body: bytes, authorization: str) -> None:
         claims = verify_request(
             token_of(authorization),
-            read_secret(self.secret),
+            read_public(self.public_key or {}),
             method="POST",
             path=path,
             body=body,

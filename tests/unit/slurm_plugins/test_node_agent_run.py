@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -13,6 +14,10 @@ from pathlib import Path
 
 import pytest
 from agent_site import JOIN_TOKEN, NODE
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from joserfc.jwk import OKPKey
+
+from gateway.identity.keys import public_jwk
 
 SLURMD = """#!/bin/sh
 echo "$@" > "$(dirname "$0")/slurmd.args"
@@ -33,11 +38,13 @@ def until(true, within_s: float = 20.0) -> None:
 def invited(site):
     """A node that has an invitation and no identity yet."""
     (site.state / "identity.json").unlink()
+    (site.state / "node.key").unlink()
     slurmd = site.root / "slurmd"
     slurmd.write_text(SLURMD)
     slurmd.chmod(0o755)
     site.join_file = site.root / "join.json"
     invitation = {"gateway_url": site.url, "node": NODE, "token": JOIN_TOKEN, "agent_sha256": "0" * 64}
+    invitation |= {"audience": "burst-test", "generation": 3}
     site.join_file.write_text(json.dumps({**invitation, "slurmd": str(slurmd), "slurm_conf": "/dev/null"}))
     site.started = []
     yield site
@@ -70,7 +77,6 @@ def test_it_trades_its_token_and_becomes_a_node(invited):
     assert (invited.root / "slurmd.conf").read_text() == "/dev/null\n"
     identity = invited.state / "identity.json"
     assert stat.S_IMODE(identity.stat().st_mode) == 0o600
-    assert json.loads(identity.read_text())["secret"] == invited.secret
     assert JOIN_TOKEN not in invited.join_file.read_text() + identity.read_text() + invited.log
     inventory = dict(invited.requests)["join"]["inventory"]
     assert inventory["cpus"] == os.cpu_count()
@@ -95,16 +101,56 @@ def test_it_joins_once(invited):
     assert [name for name, _ in invited.requests].count("join") == 1
 
 
-def test_a_lost_answer_is_asked_for_with_the_same_nonce(invited):
+def test_it_makes_its_own_key_and_sends_the_public_half(invited):
+    """Mode 0600, in its own folder; what it signs afterwards verifies with what it sent, and nothing else is sent."""
+    run(invited)
+    until(lambda: any(name == "lease" for name, _ in invited.requests))
+    file = invited.state / "node.key"
+    private = load_pem_private_key(file.read_bytes(), None)
+    sent = dict(invited.requests)["join"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert sent["public_key"] == public_jwk(OKPKey.import_key(private))
+    secret = base64.urlsafe_b64encode(private.private_bytes_raw()).rstrip(b"=").decode()
+    assert secret not in json.dumps(invited.requests) + invited.log + (invited.state / "identity.json").read_text()
+
+
+def test_a_lost_answer_is_asked_for_with_the_same_key(invited):
     """The gateway traded the token but its answer never came: the second try can be told from a thief's."""
     answers = [(503, {})]
     invited.hook = lambda name, _: answers.pop() if name == "join" and answers else None
     run(invited)
     until(lambda: slurmd_pid(invited))
-    first, second = (said["inventory"]["nonce"] for name, said in invited.requests if name == "join")
+    first, second = (said["public_key"] for name, said in invited.requests if name == "join")
     assert first == second
-    assert len(first) == 32
-    assert first not in (invited.state / "identity.json").read_text() + invited.join_file.read_text()
+
+
+def test_killed_before_the_answer_it_asks_with_the_same_key(invited):
+    """The key is on disk before anybody hears of it."""
+    invited.hook = lambda name, _: (503, {}) if name == "join" else None
+    process = run(invited)
+    until(lambda: invited.requests)
+    process.kill()
+    process.wait()
+    invited.hook = lambda *_: None
+    run(invited)
+    until(lambda: slurmd_pid(invited))
+    assert len({said["public_key"]["x"] for name, said in invited.requests if name == "join"}) == 1
+
+
+def test_without_openssl_it_says_so(invited, tmp_path):
+    """One line, with what to do; the token is not spent."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    agent = invited.agent.read_text()
+    invited.agent.write_text(agent.replace('PLACES = "', f'PLACES = "{empty}" or "'))
+    process = run(invited)
+    assert process.wait(20) == 1
+    said = process.stderr.read()
+    assert "openssl is not installed" in said
+    assert "apt-get install openssl" in said
+    assert "Traceback" not in said
+    assert invited.requests == []
+    assert JOIN_TOKEN in invited.join_file.read_text()
 
 
 def test_a_gateway_that_is_away_is_waited_for(invited):

@@ -44,7 +44,7 @@ def test_the_jobs_folders_and_token_are_its_users(theirs):
     as_nobody("cat ../token > got; echo x > ../home/x; echo y > ../tmp/y", theirs.work)
     for name in ("work", "home", "tmp", "token"):
         assert (theirs.directory / name).stat().st_uid == NOBODY
-    for script in ("rm -f ../token", "mv ../work ../other", "touch ../more", f"cat {theirs.state}/identity.json"):
+    for script in ("rm -f ../token", "mv ../work ../other", "touch ../more", f"cat {theirs.state}/node.key"):
         with pytest.raises(subprocess.CalledProcessError):
             as_nobody(script, theirs.work)
     assert theirs.run("epilog") == 0
