@@ -12,12 +12,14 @@ from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
+from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
+from gateway.service.tokens import TokenService
 from gateway.service.waiting import WaitingService
 
 
@@ -33,6 +35,8 @@ class Gateway:
     nodes: NodeService
     fleet: FleetService
     job_keys: JobKeyService
+    tokens: TokenService
+    objects: ObjectService
     slurm: SlurmService
     accounting: SlurmAccounting
     shared_files: SharedFiles

@@ -50,6 +50,7 @@ from gateway.wire.nodes import (
     ResumeRequest,
     SuspendRequest,
 )
+from gateway.wire.objects import ObjectsReply, ObjectsRequest, StageOutRequest
 from gateway.wire.people import (
     DeviceLogin,
     DevicePoll,
@@ -95,6 +96,8 @@ __all__ = [
     "ManifestEntry",
     "NodeView",
     "Nothing",
+    "ObjectsReply",
+    "ObjectsRequest",
     "OfferView",
     "OutputFile",
     "Outputs",
@@ -119,6 +122,7 @@ __all__ = [
     "SlurmId",
     "SlurmToken",
     "SlurmTokenRequest",
+    "StageOutRequest",
     "SubmitRequest",
     "SuspendRequest",
     "UnitView",

@@ -10,7 +10,19 @@ import ast
 from functools import cache
 from importlib import resources
 
-PARTS = ("web", "filesystem", "book", "node", "survey", "live", "before_job", "after_job", "guest", "daemon")
+PARTS = (
+    "web",
+    "filesystem",
+    "book",
+    "node",
+    "survey",
+    "live",
+    "specification",
+    "before_job",
+    "after_job",
+    "guest",
+    "daemon",
+)
 """The modules below ``slurm_plugins.agent``, before ``slurm_plugins.node_agent``."""
 
 _FUTURE = "from __future__ import annotations\n"
