@@ -41,6 +41,8 @@ def prolog(node: Node, job: Job) -> int:
         check(node, job.id, plan, nonce)
     except Tampered as error:
         log.error("job %d is refused: %s", job.id, error)  # noqa: TRY400 - a trace adds lines, not knowledge
+        refused = {"attempt": plan.get("attempt"), "stages": False, "scheduler_id": job.id, "refused": str(error)}
+        node.book(job.id).start(refused)
         node.post("nodes/self/prolog-failed", {"scheduler_id": job.id, "error": str(error), "tampered": True})
         return 0
     book = node.book(job.id)

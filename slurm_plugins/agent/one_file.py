@@ -11,18 +11,9 @@ from functools import cache
 from importlib import resources
 
 PARTS = (
-    "web",
-    "filesystem",
-    "book",
-    "node",
-    "survey",
-    "live",
-    "specification",
-    "before_job",
-    "after_job",
-    "guest",
+    "web", "filesystem", "book", "node", "survey", "live", "specification", "before_job", "after_job", "guest",
     "daemon",
-)
+)  # fmt: skip
 """The modules below ``slurm_plugins.agent``, before ``slurm_plugins.node_agent``."""
 
 _FUTURE = "from __future__ import annotations\n"
