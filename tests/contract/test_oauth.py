@@ -354,7 +354,9 @@ def test_w17_a_capability_for_one_file_opens_no_other_file_of_the_store(door, jo
 def test_f13_a_credential_opens_no_endpoint_but_a_jobs_own(door, job):
     """It can neither submit nor list nor anything: every endpoint of users, nodes and Slurm's REST API is tried."""
     ours = (accounts.router, jobs.router, nodes.router, publications.router, credentials.router, slurm_api.native)
-    routes = [route for router in (*ours, slurm_api.router) for route in router.routes if isinstance(route, APIRoute)]
+    routers = (*ours, slurm_api.router)
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    routes = [route for route in routes if "{rest:path}" not in route.path]  # there is nothing, it says to everybody
     tried = {(method, route.path) for route in routes for method in route.methods} - {
         ("POST", f"{API}/{open_to_all}") for open_to_all in ("sessions", "device", "device/token", "nodes/join")
     }
@@ -362,9 +364,9 @@ def test_f13_a_credential_opens_no_endpoint_but_a_jobs_own(door, job):
     opened = set()
     for method, path in sorted(tried):
         place = re.sub(r"\{[a-z]+\}", lambda name: PLACES.get(name[0], "x"), path.replace("{job}", job.id))
-        answer = door.http.request(method, place, headers=proof | {"X-SLURM-USER-TOKEN": job.token})
-        if answer.status_code not in {401, 403}:
-            opened.add(path)
+        for shown in (proof, {"X-SLURM-USER-TOKEN": job.token}):
+            if door.http.request(method, place, headers=shown).status_code not in {401, 403}:
+                opened.add(path)
     assert opened == FOR_JOBS
     assert len(tried) > 30
 
