@@ -9,7 +9,9 @@
     ├─ NotAllowed            who is asking, or what they ask for
     │  ├─ BadSignature  ├─ SignatureExpired  ├─ SignatureReplayed  ├─ Refused
     │  ├─ TooManyTries           of a password or a code; later
-    │  └─ DeviceError            ├─ ApprovalPending ├─ SlowDown ├─ CodeExpired └─ ApprovalRefused
+    │  ├─ DeviceError            ├─ ApprovalPending ├─ SlowDown ├─ CodeExpired └─ ApprovalRefused
+    │  └─ TokenError             ├─ InvalidScope ├─ InvalidTarget ├─ InvalidGrant ├─ InvalidClient
+    │                            └─ UnsupportedGrant
     ├─ InsufficientFunds     the account cannot cover the hold
     │  └─ BudgetExceeded        it could, but its budget does not let it
     ├─ LedgerBroken          an audit found a row that was changed
@@ -168,6 +170,42 @@ class ApprovalRefused(DeviceError):
     """The user refused this login."""
 
     code = "access_denied"
+
+
+class TokenError(NotAllowed):
+    """This token request is not valid; its code and those below are RFC 6749's, section 5.2."""
+
+    code = "invalid_request"
+
+
+class InvalidScope(TokenError):
+    """The requested scope exceeds what the token has."""
+
+    code = "invalid_scope"
+
+
+class InvalidTarget(TokenError):
+    """The token is for another service (RFC 8693 section 2.2.2)."""
+
+    code = "invalid_target"
+
+
+class InvalidGrant(TokenError):
+    """The token was issued to another client."""
+
+    code = "invalid_grant"
+
+
+class InvalidClient(TokenError):
+    """Who is asking was not proven."""
+
+    code = "invalid_client"
+
+
+class UnsupportedGrant(TokenError):
+    """This gateway has token exchange and no other grant."""
+
+    code = "unsupported_grant_type"
 
 
 class InsufficientFunds(BurstError):

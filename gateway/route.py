@@ -41,6 +41,7 @@ from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.peers import PeerStore
+from gateway.identity.revocations import Revocations
 from gateway.identity.sealing import Sealer
 from gateway.identity.sessions import SessionStore
 from gateway.identity.users import UserStore
@@ -124,6 +125,10 @@ class Work(Protocol):
     @property
     def key_records(self) -> KeyRecords:
         """Attempts that were given keys to the store."""
+
+    @property
+    def revocations(self) -> Revocations:
+        """Credentials of jobs that were ended before their time."""
 
     @property
     def devices(self) -> DeviceStore:
@@ -319,7 +324,7 @@ def withdraw(records: Iterable[KeyRecord], ports: Ports) -> None:
         with ports.works() as work:
             work.key_records.end(record.job, record.label, ports.now())
         if ports.job_keys is not None:
-            ports.job_keys.withdraw(record.prefix)
+            ports.job_keys.withdraw(record.role)
         with ports.works() as work:
             work.key_records.close(record.job, record.label, ports.now())
 
@@ -448,10 +453,11 @@ def _queued(scheduler_id: int) -> Done:
 def _put_by_the_job(job: Job, attempts: Iterable[Attempt], ports: Ports) -> Iterator[tuple[Attempt, Part]]:
     """What attempts put into the store with keys of their own, looked at once no key of theirs opens it any more."""
     with ports.reads() as work:
-        records = {record.label: record for record in work.key_records.of(job.id)}
-    withdraw((record for record in records.values() if record.withdrawn_at is None), ports)
+        records = work.key_records.of(job.id)
+    withdraw((record for record in records if record.withdrawn_at is None), ports)
+    keyed = {record.attempt for record in records}
     for attempt in attempts:
-        if attempt.label in records:
+        if attempt.label in keyed:
             part = stage_out.put_by_the_job(ports.store, attempt)
             with ports.works() as work:
                 work.jobs.add_part(attempt, part, ports.now())

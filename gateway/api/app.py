@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.api import accounts, federation, jobs, nodes, problems, publications, slurm, sts
+from gateway.api import accounts, credentials, federation, jobs, nodes, oauth, problems, publications, slurm, sts
 from gateway.api.body_limit import BodyLimit
 from gateway.api.signed import TheGateway
 from gateway.errors import NotFound
@@ -21,6 +21,8 @@ from gateway.service.gateway import Gateway
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """A 4 MB script may be twice as long in JSON; manifests of many files are the longest bodies."""
+
+_CACHED = f"public, max-age={issuer.CACHED_S}"
 
 AGENT_PATH = "/node-agent.py"
 
@@ -47,14 +49,23 @@ def metrics() -> Response:
 
 
 @public.get(issuer.CONFIGURATION_PATH)
-def openid_configuration(gateway: TheGateway) -> dict[str, Any]:
+def openid_configuration(gateway: TheGateway, response: Response) -> dict[str, Any]:
     """OpenID Provider metadata, for those who verify job credentials."""
+    response.headers["Cache-Control"] = _CACHED
     return issuer.configuration(gateway.people.issuer)
 
 
+@public.get(issuer.AUTHORISATION_SERVER_PATH)
+def authorisation_server(gateway: TheGateway, response: Response) -> dict[str, Any]:
+    """Authorisation server metadata (RFC 8414), for those who narrow, look at or end job credentials."""
+    response.headers["Cache-Control"] = _CACHED
+    return issuer.authorisation_server(gateway.people.issuer)
+
+
 @public.get(issuer.JWKS_PATH)
-def jwks(gateway: TheGateway) -> dict[str, Any]:
+def jwks(gateway: TheGateway, response: Response) -> dict[str, Any]:
     """The gateway's public keys: of job credentials, which others verify, and of receipts and certificates."""
+    response.headers["Cache-Control"] = _CACHED
     return {"keys": [*gateway.people.credentials.ring.jwks()["keys"], *gateway.people.ring.jwks()["keys"]]}
 
 
@@ -79,17 +90,9 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.add_middleware(BodyLimit, most=MAX_BODY_BYTES)
     app.state.gateway = gateway
     problems.install(app)
-    routers = (
-        public,
-        accounts.router,
-        federation.about,
-        federation.router,
-        jobs.router,
-        nodes.router,
-        sts.router,
-        publications.router,
-        publications.pages,
-    )
+    machines = (nodes.router, sts.router, oauth.router, credentials.router)
+    people = (accounts.router, federation.about, federation.router, jobs.router)
+    routers = (public, *people, *machines, publications.router, publications.pages)
     for router in routers:
         app.include_router(router)
     slurm.install(app)

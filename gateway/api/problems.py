@@ -22,6 +22,7 @@ STATUS: tuple[tuple[type[errors.BurstError], HTTPStatus], ...] = (
     (errors.SignatureReplayed, HTTPStatus.UNAUTHORIZED),
     (errors.TooManyTries, HTTPStatus.TOO_MANY_REQUESTS),
     (errors.DeviceError, HTTPStatus.BAD_REQUEST),
+    (errors.TokenError, HTTPStatus.BAD_REQUEST),
     (errors.NotAllowed, HTTPStatus.FORBIDDEN),
     (errors.InsufficientFunds, HTTPStatus.PAYMENT_REQUIRED),
     (errors.NotFound, HTTPStatus.NOT_FOUND),

@@ -17,6 +17,7 @@ from gateway.identity.authenticate import Verifier
 from gateway.identity.credentials import Credentials
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.site_key import SiteKey, new_key
+from gateway.identity.specification import Voucher
 from gateway.provisioning import seed
 from gateway.publishing.datacite import DataCite
 from gateway.route import Hands, Ports
@@ -35,12 +36,14 @@ from gateway.service.joining import JoinService
 from gateway.service.money import MoneyService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeFacts, NodeService
+from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService, Publisher
 from gateway.service.shared_files import SharedFiles
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
+from gateway.service.tokens import TokenService
 from gateway.service.waiting import WaitingService
 from gateway.settings import Settings
 from slurm_plugins.agent.one_file import agent_text
@@ -70,6 +73,7 @@ def services(
         shared_filesystem=not machine.isolated,
         job_directory=machine.job_directory,
         job_user=machine.job_user or machine.slurm.user,
+        voucher=Voucher(machine.secret),
         key_bucket=machine.store.access.bucket if ports.job_keys else None,
     )
     job_service = JobService(ports)
@@ -95,6 +99,8 @@ def services(
         node_logins=NodeLoginService(ports.works, ports.engine, machine.node_authority, utc_now),
         fleet=FleetService(ports.reads, offers),
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, utc_now),
+        tokens=TokenService(ports.works, ports.reads, credentials, job_service, utc_now),
+        objects=ObjectService(ports.works, ports.store, utc_now),
         slurm=SlurmService(ports, job_service, machine.slurm.engine(), PARTITION),
         accounting=SlurmAccounting(ports, settings.name, PARTITION, {offer.name: offer.cores for offer in offers}),
         shared_files=SharedFiles(None if machine.isolated else _witness(settings)),

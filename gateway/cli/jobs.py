@@ -44,14 +44,25 @@ def jobs(state: str | None, limit: int, watch: bool, as_json: bool) -> None:
         click.echo("No jobs. Submit one: burst submit job.sh", err=True)
 
 
-@click.command(epilog=examples("burst job 12", "burst job 12_3", "burst job 12 --watch", "burst job 12 --json"))
+@click.command(
+    epilog=examples(
+        "burst job 12",
+        "burst job 12_3",
+        "burst job 12 --watch",
+        "burst job 12 --json",
+        "burst job 12 --revoke-credential",
+    )
+)
 @job_argument
 @click.option("-w", "--watch", is_flag=True, help="Follow it until it has finished.")
+@click.option(
+    "--revoke-credential", "revoke", is_flag=True, help="End every credential that it was given; it runs on without."
+)
 @json_option
-def job(job: str, watch: bool, as_json: bool) -> None:
+def job(job: str, watch: bool, revoke: bool, as_json: bool) -> None:
     """Show the job ID: each stage, when, and why it waits."""
     with connected() as gateway:
-        found = gateway.job(job)
+        found = gateway.revoke_credential(job) if revoke else gateway.job(job)
         if not as_json:
             show_job(found)
         if watch:

@@ -117,6 +117,10 @@ class Gateway:
         """End a job; what it made so far is staged out, and the rest of its hold released."""
         return self.session.post(f"/jobs/{_part(job)}/cancel", None, wire.JobView)
 
+    def revoke_credential(self, job: int | str) -> wire.JobView:
+        """End every credential that a job was given so far, with all that came from it; the job itself goes on."""
+        return self.session.post(f"/jobs/{_part(job)}/revoke-credential", None, wire.JobView)
+
     def outputs(self, job: int | str) -> wire.Outputs:
         """The files that the job left, with presigned URLs."""
         return self.session.get(f"/jobs/{_part(job)}/outputs", wire.Outputs)

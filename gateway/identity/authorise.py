@@ -22,6 +22,7 @@ class Action(StrEnum):
     SPEND = "spend from this account"
     SEE_JOB = "see this job"
     CANCEL_JOB = "cancel this job"
+    REVOKE_CREDENTIAL = "revoke the credential of this job"
     FETCH_OUTPUTS = "fetch the outputs of this job"
     UPLOAD = "upload inputs"
     SEE_ACCOUNT = "see this account"
@@ -61,6 +62,7 @@ POLICY: Mapping[Action, Rule] = {
     Action.SPEND: Rule(Who.PAYER, Scope.JOBS_WRITE),
     Action.SEE_JOB: Rule(Who.OWNER, Scope.JOBS_READ),
     Action.CANCEL_JOB: Rule(Who.OWNER, Scope.JOBS_WRITE),
+    Action.REVOKE_CREDENTIAL: Rule(Who.OWNER, Scope.JOBS_WRITE),
     Action.FETCH_OUTPUTS: Rule(Who.OWNER, Scope.STORAGE_READ),
     Action.UPLOAD: Rule(Who.ANYONE, Scope.STORAGE_WRITE),
     Action.SEE_ACCOUNT: Rule(Who.PAYER, Scope.MONEY_READ),

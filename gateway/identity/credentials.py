@@ -23,6 +23,7 @@ PROFILE_VERSION: Final = "1.0"
 READ: Final = "storage.read"
 CREATE: Final = "storage.create"
 CANCEL: Final = "compute.cancel"
+_ACTOR: Final = "credential:"
 _HINT = "a job's credential is good while the job runs, and for its own data"
 
 
@@ -41,12 +42,14 @@ class JobGrant:
     scopes: tuple[str, ...]
     issued_at: datetime
     expires_at: datetime
+    chain: tuple[str, ...] = ()
+    """``jti`` of the credentials that it was narrowed from, the job's own first; () for that one."""
 
     def permits(self, capability: str, path: str | None = None) -> bool:
         """Whether a scope gives ``capability`` on the absolute ``path``; /a gives /a/b but never /ab or /a/../b."""
         for scope in self.scopes:
             name, _, granted = scope.partition(":")
-            if name == capability and (_inside(path, granted) if path is not None else not granted):
+            if name == capability and (inside(path, granted) if path is not None else not granted):
                 return True
         return False
 
@@ -91,6 +94,31 @@ class Credentials:
         }
         return self.ring.sign(json.dumps(claims).encode(), CREDENTIAL_TYPE, now)
 
+    def mint_child(self, grant: JobGrant, now: datetime) -> str:
+        """A token for a grant that ``delegation.narrow`` made of another; ``act`` names whom it came from (RFC 8693).
+
+        The outermost actor is the nearest.
+        """
+        act: dict[str, Any] = {}
+        for jti in grant.chain:
+            act = {"sub": f"{_ACTOR}{jti}", **({"act": act} if act else {})}
+        claims = {
+            "wlcg.ver": PROFILE_VERSION,
+            "iss": self.issuer,
+            "sub": grant.user,
+            "aud": self.audience,
+            "iat": int(grant.issued_at.timestamp()),
+            "nbf": int(grant.issued_at.timestamp()),
+            "exp": int(grant.expires_at.timestamp()),
+            "jti": grant.jti,
+            "scope": " ".join(grant.scopes),
+            "act": act,
+            "burst_job": grant.job,
+            "burst_attempt": grant.attempt,
+            "burst_node": grant.node,
+        }
+        return self.ring.sign(json.dumps(claims).encode(), CREDENTIAL_TYPE, now)
+
     def verify(self, token: str, now: datetime, revoked: Callable[[JobGrant], bool]) -> JobGrant:
         """What the token allows, once all of it holds: signature, type, issuer, audience, times, not revoked.
 
@@ -118,7 +146,17 @@ def _grant(claims: Mapping[str, Any]) -> JobGrant:
         scopes=tuple(claims["scope"].split()),
         issued_at=datetime.fromtimestamp(claims["nbf"], UTC),
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        chain=_chain(claims.get("act")),
     )
+
+
+def _chain(act: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """The actors of an ``act`` claim, the first of them first."""
+    actors: list[str] = []
+    while act:
+        actors.append(str(act["sub"]).removeprefix(_ACTOR))
+        act = act.get("act")
+    return tuple(reversed(actors))
 
 
 def _unbroken(path: str) -> str:
@@ -128,7 +166,7 @@ def _unbroken(path: str) -> str:
     return path
 
 
-def _inside(path: str, granted: str) -> bool:
+def inside(path: str, granted: str) -> bool:
     """Whether ``path`` is ``granted`` or below it, compared segment by segment; what is not normal is outside."""
     if not path.startswith("/") or not granted.startswith("/"):
         return False

@@ -5,16 +5,19 @@ Invariant: a key of the wrong kind is refused where it enters, so the algorithm 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey
+from joserfc.jwk import ECKey, OctKey, OKPKey
 
 from gateway.errors import InvalidRequest
 
+SECRET_BYTES: Final = 32
+
 KeyPair = OKPKey | ECKey
-Key = KeyPair
+Key = KeyPair | OctKey
 Algorithm = Literal["Ed25519", "ES256"]
 """What a key pair signs with: Ed25519 among ourselves, ES256 where others verify, as clouds and SciTokens do."""
 
@@ -65,6 +68,16 @@ def thumbprint(key: KeyPair) -> str:
     return key.thumbprint()
 
 
+def read_secret(secret: str) -> OctKey:
+    """The HMAC key that a base64url text of 32 bytes or more stands for. Raises InvalidRequest for a shorter one."""
+    raw = base64.urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
+    if len(raw) < SECRET_BYTES:
+        raise InvalidRequest("The secret is too short.", hint=f"it must have {SECRET_BYTES} bytes")
+    return OctKey.import_key(raw)
+
+
 def algorithm(key: Key) -> str:
-    """The only JWS algorithm that ``key`` signs with: Ed25519 (RFC 9864) or ES256 (RFC 7518)."""
+    """The only JWS algorithm that ``key`` signs with: Ed25519 (RFC 9864), ES256 or HS256 (RFC 7518)."""
+    if isinstance(key, OctKey):
+        return "HS256"
     return "ES256" if isinstance(key, ECKey) else "Ed25519"

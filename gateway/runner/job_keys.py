@@ -44,7 +44,7 @@ class JobKeyRunner:
     def tick(self) -> None:
         """Withdraw what is due; one store that is away keeps no other attempt's keys alive."""
         with self.ports.reads() as work:
-            due = [record for record in work.key_records.not_withdrawn() if not _runs(work, record)]
+            due = [record for record in work.key_records.not_withdrawn() if record.ended_at or not _runs(work, record)]
         for record in due:
             try:
                 withdraw([record], self.ports)
@@ -61,4 +61,4 @@ class JobKeyRunner:
 
 
 def _runs(work: Work, record: KeyRecord) -> bool:
-    return running(work.jobs.get(record.job), work.jobs.latest_attempts(record.job), record.label) is not None
+    return running(work.jobs.get(record.job), work.jobs.latest_attempts(record.job), record.attempt) is not None

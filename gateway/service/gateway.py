@@ -15,12 +15,14 @@ from gateway.service.joining import JoinService
 from gateway.service.money import MoneyService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeService
+from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
+from gateway.service.tokens import TokenService
 from gateway.service.waiting import WaitingService
 
 
@@ -38,6 +40,8 @@ class Gateway:
     node_logins: NodeLoginService
     fleet: FleetService
     job_keys: JobKeyService
+    tokens: TokenService
+    objects: ObjectService
     slurm: SlurmService
     accounting: SlurmAccounting
     shared_files: SharedFiles

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from gateway.errors import NotFound, Refused, SignatureExpired
-from gateway.identity.credentials import READ, Credentials, JobGrant
-from gateway.jobs.running import running
-from gateway.route import Work, Works
-from gateway.staging.job_keys import KeyIssuer, SessionKeys
+from gateway.errors import Refused, SignatureExpired
+from gateway.identity.credentials import CREATE, READ, Credentials, JobGrant
+from gateway.route import Works
+from gateway.service.job_life import alive
+from gateway.staging.job_keys import KeyIssuer, KeyRecord, Narrowed, SessionKeys
 
 ROLE_ARN: Final = "arn:aws:iam:::role/burst/job"
 """AWS_ROLE_ARN of every job: the roles behind it have names that no job may know."""
@@ -56,33 +56,35 @@ class JobKeyService:
         left = int((grant.expires_at - self.now()).total_seconds())
         if left < SHORTEST_S:
             raise SignatureExpired("The credential expires too soon for keys, which live 15 minutes at least.")
+        label = f"{grant.attempt}#{grant.jti}" if grant.chain else grant.attempt
         with self.works() as work:
-            if not _runs(work, grant) or not work.key_records.open(grant.job, grant.attempt, self.now()):
+            if not alive(work, grant) or not work.key_records.open(grant.job, label, self.now(), " ".join(grant.chain)):
                 raise _over()
-        prefix = f"jobs/{grant.job}/{grant.attempt}/"
-        keys = self.keys.issue(prefix, _reads(grant, prefix), min(seconds or DEFAULT_S, left))
+        keys = self._issue(self.keys, grant, min(seconds or DEFAULT_S, left))
         with self.works() as work:
-            record = work.key_records.get(grant.job, grant.attempt)
+            record = work.key_records.get(grant.job, label)
         if record is None or record.ended_at is not None:
-            self.keys.withdraw(prefix)
+            self.keys.withdraw(KeyRecord(grant.job, label, self.now()).role)
             raise _over()
         return Assumed(keys, grant, self.credentials.audience, self.credentials.issuer)
 
-
-def _runs(work: Work, grant: JobGrant) -> bool:
-    try:
-        job = work.jobs.get(grant.job)
-    except NotFound:
-        return False
-    attempt = running(job, work.jobs.latest_attempts(grant.job), grant.attempt)
-    reported = work.jobs.reported(grant.job, grant.attempt, grant.node)
-    return attempt is not None and grant.node in attempt.nodes and not reported
+    def _issue(self, issuer: KeyIssuer, grant: JobGrant, seconds: int) -> SessionKeys:
+        prefix = f"jobs/{grant.job}/{grant.attempt}/"
+        if not grant.chain:
+            return issuer.issue(prefix, _reads(grant, prefix), seconds)
+        return issuer.issue(prefix, (), seconds, Narrowed(grant.jti, _paths(grant, READ), _paths(grant, CREATE)))
 
 
 def _reads(grant: JobGrant, prefix: str) -> tuple[str, ...]:
     """What the credential may read besides its own prefix, as keys, or as folders that end in a slash."""
     paths = (scope.removeprefix(f"{READ}:/") for scope in grant.scopes if scope.startswith(f"{READ}:/"))
     return tuple(path for path in paths if path != prefix)
+
+
+def _paths(grant: JobGrant, capability: str) -> tuple[str, ...]:
+    """The paths of a capability's scopes, as keys without a slash at either end."""
+    scopes = (scope.partition(":") for scope in grant.scopes)
+    return tuple(path.strip("/") for name, _, path in scopes if name == capability)
 
 
 def _over() -> SignatureExpired:

@@ -168,6 +168,7 @@ class JoinService:
         return wire.JoinReply(
             node=node.name,
             generation=node.generation,
+            voucher_key=self.facts.voucher.key(node_kid(node.name, node.generation)),
             audience=self.facts.audience,
             slurm_conf_server=self.facts.slurm_conf_server,
             munge_key=b64encode(self.facts.munge_key).decode(),

@@ -14,7 +14,10 @@ from gateway import wire
 from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import attempt_of, superseded, task_of
 from gateway.errors import NotFound, Refused, StoreUnavailable
+from gateway.identity.audit import Act, Outcome
 from gateway.identity.credentials import Credentials, JobGrant
+from gateway.identity.join import node_kid
+from gateway.identity.specification import Voucher
 from gateway.jobs.job import Attempt, Job, StageIn
 from gateway.jobs.stages import Stage
 from gateway.provisioning.fleet import ElasticNode
@@ -45,6 +48,7 @@ class NodeFacts:
     shared_filesystem: bool
     job_directory: str
     job_user: str
+    voucher: Voucher
     key_bucket: str | None = None
     """The bucket that jobs have keys to; None: they have none."""
 
@@ -86,7 +90,7 @@ class NodeService:
             work.jobs.note(job, state="RUNNING", reason="")
             work.jobs.tell(job.id, self.now(), "running", f"runs on {', '.join(task.nodes)}")
             inputs = (*job.request.burst.stage_in, *(needed := tuple(_of_dependencies(work, job))))
-        return wire.PrologReply(
+        reply = wire.PrologReply(
             burst_id=job.id,
             attempt=attempt.label,
             directory=f"{self.facts.job_directory}/{job.id}",
@@ -99,12 +103,24 @@ class NodeService:
             store=self._keyed_store(attempt, inputs),
             work=job.request.site_directory or None,
         )
+        return self._vouched(reply, node, job, request.nonce)
+
+    def _vouched(self, reply: wire.PrologReply, node: ElasticNode, job: Job, nonce: str) -> wire.PrologReply:
+        plan = reply.model_dump(mode="json", exclude={"specification"})
+        script = None if job.request.site_directory else job.request.script
+        kid = node_kid(node.name, node.generation)
+        vouched = self.facts.voucher.sign(kid, plan, script, nonce, self.now())
+        return reply.model_copy(update={"specification": vouched})
 
     def prolog_failed(self, node: ElasticNode, request: wire.PrologFailedRequest) -> None:
         """The job's inputs cannot be had on this node: the job ends, the node stays in service."""
         task = self._placed(node, request.scheduler_id)
+        failed = "refused to run it" if request.tampered else "could not stage in"
         with self.works() as work:
-            work.jobs.tell(task.token, self.now(), "stage-in", f"{node.name} could not stage in: {request.error}")
+            work.jobs.tell(task.token, self.now(), "stage-in", f"{node.name} {failed}: {request.error}")
+            if request.tampered:
+                act = Act(f"node:{node.name}", "job.refuse", f"job:{task.token}", request.error, Outcome.ALARM)
+                work.audit.tell(replace(act, job=task.token), self.now())
         self.engine.cancel(task.array_job_id or task.id, task.array_task_id)
 
     def presign(self, grant: JobGrant, request: wire.PresignRequest) -> wire.PresignReply:

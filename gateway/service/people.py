@@ -24,6 +24,7 @@ from gateway.identity.throttle import PASSWORDS, PASSWORDS_OF_ADDRESS, Throttle
 from gateway.identity.users import Role, User
 from gateway.provisioning.fleet import ElasticNode
 from gateway.route import Work, Works
+from gateway.service.job_life import alive
 
 
 @dataclass(frozen=True)
@@ -117,16 +118,9 @@ class PeopleService:
             return work.fleet.get(name)
 
     def job(self, authorization: str | None) -> JobGrant:
-        """What the credential of a running job allows, once its node has not yet reported the job's end.
-
-        Raises NotAllowed.
-        """
+        """What the credential of a running job allows, while it lives. Raises NotAllowed."""
         with self.reads() as work:
-            return self.credentials.verify(
-                bearer_of(authorization),
-                self.now(),
-                lambda grant: work.jobs.reported(grant.job, grant.attempt, grant.node),
-            )
+            return self.credentials.verify(bearer_of(authorization), self.now(), lambda grant: not alive(work, grant))
 
     def _for(self, request: Request) -> AbstractContextManager[Work]:
         # Only a request that changes something uses up its nonce.

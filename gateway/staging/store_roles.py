@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from gateway.errors import SetupError, StoreError, StoreUnavailable
-from gateway.staging.job_keys import SessionKeys, policy
+from gateway.staging.job_keys import Narrowed, SessionKeys, narrowed_policy, policy
 from gateway.staging.object_store import StoreAccess
 
 SHORTEST_S = 900
@@ -58,10 +58,10 @@ class StoreRoles:
         self._sts = _client("sts", access)
         self._principal = principal or self._ask_who()
 
-    def issue(self, prefix: str, reads: Sequence[str], seconds: int) -> SessionKeys:
+    def issue(self, prefix: str, reads: Sequence[str], seconds: int, narrowed: Narrowed | None = None) -> SessionKeys:
         """See ``KeyIssuer.issue``."""
-        name = self._names.of(prefix)
-        allowed = policy(self._bucket, prefix, reads)
+        name = self._names.of(f"{prefix}#{narrowed.name}" if narrowed else prefix)
+        allowed = narrowed_policy(self._bucket, prefix, narrowed) if narrowed else policy(self._bucket, prefix, reads)
         with _translated():
             arn = self._role(name, allowed)
             reply = self._sts.assume_role(
@@ -72,9 +72,9 @@ class StoreRoles:
         keys = (reply["AccessKeyId"], reply["SecretAccessKey"], reply["SessionToken"])
         return SessionKeys(*keys, reply["Expiration"])
 
-    def withdraw(self, prefix: str) -> None:
+    def withdraw(self, role: str) -> None:
         """See ``KeyIssuer.withdraw``."""
-        name = self._names.of(prefix)
+        name = self._names.of(role)
         with _translated():
             with _unless_gone():
                 self._iam.delete_role_policy(RoleName=name, PolicyName=_POLICY_NAME)

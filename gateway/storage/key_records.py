@@ -20,9 +20,9 @@ class SqlKeyRecords:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def open(self, job: str, label: str, now: datetime) -> bool:
+    def open(self, job: str, label: str, now: datetime, chain: str = "") -> bool:
         """See ``KeyRecords.open``."""
-        if insert_new(self._connection, job_keys, {"job": job, "label": label, "opened_at": now}):
+        if insert_new(self._connection, job_keys, {"job": job, "label": label, "opened_at": now, "chain": chain}):
             return True
         known = self.get(job, label)
         return known is not None and known.ended_at is None

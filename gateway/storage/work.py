@@ -14,6 +14,7 @@ from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
 from gateway.storage.peers import SqlPeers
 from gateway.storage.publications import SqlPublications
+from gateway.storage.revocations import SqlRevocations
 from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
 from gateway.storage.spending import SqlSpending
 
@@ -38,6 +39,7 @@ class SqlWork:
         self.jobs = SqlJobs(connection)
         self.fleet = SqlFleet(connection)
         self.key_records = SqlKeyRecords(connection)
+        self.revocations = SqlRevocations(connection)
         self.devices = SqlDevices(connection)
         self.browsers = SqlBrowsers(connection)
         self.spending = SqlSpending(connection)

@@ -52,6 +52,7 @@ from gateway.wire.nodes import (
     ResumeRequest,
     SuspendRequest,
 )
+from gateway.wire.objects import ObjectsReply, ObjectsRequest, StageOutRequest
 from gateway.wire.peers import About, PeerRequest, PeerView, Visa, VisaRequest, VisitRequest
 from gateway.wire.people import (
     DeviceLogin,
@@ -101,6 +102,8 @@ __all__ = [
     "NodeLoginRequest",
     "NodeView",
     "Nothing",
+    "ObjectsReply",
+    "ObjectsRequest",
     "OfferView",
     "OutputFile",
     "Outputs",
@@ -127,6 +130,7 @@ __all__ = [
     "SlurmId",
     "SlurmToken",
     "SlurmTokenRequest",
+    "StageOutRequest",
     "SubmitRequest",
     "SuspendRequest",
     "UnitView",

@@ -49,6 +49,8 @@ class JoinReply(View):
 
     node: str
     generation: int
+    voucher_key: str
+    """Base64url: with it the node checks that what it is told to run comes from the gateway."""
     audience: str
     slurm_conf_server: str
     munge_key: str
@@ -91,9 +93,10 @@ class Nothing(View):
 
 
 class PrologRequest(Request):
-    """A node is about to run its part of a job."""
+    """A node is about to run its part of a job; ``nonce`` comes back in what it is to check the answer by."""
 
     scheduler_id: SlurmId
+    nonce: str = Field(default="", max_length=64)
 
 
 class InputView(View):
@@ -134,12 +137,15 @@ class PrologReply(View):
     """None where the store gives jobs no keys."""
     work: str | None = None
     """The job's working directory, where it is not DIRECTORY/work: a site's own, which is only looked at."""
+    specification: str = ""
+    """A JWS (HS256, the node's ``voucher_key``) over the digests of all the rest and of the batch script."""
 
 
 class PrologFailedRequest(Request):
-    """A node could not prepare a job: its inputs cannot be had."""
+    """A node could not prepare a job: its inputs cannot be had, or it is not what the gateway vouched for."""
 
     scheduler_id: SlurmId
+    tampered: bool = False
     error: str = Field(max_length=4096)
 
 

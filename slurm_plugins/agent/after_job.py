@@ -75,6 +75,8 @@ def report(node: Node, job: Job, plan: Json) -> None:
     errors: list[str] = []
     if book.get("snapshot") is not None:
         files, errors = stage_out(node, job, plan)
+    elif plan.get("refused"):
+        errors = [plan["refused"]]
     elif plan["stages"]:
         errors = [book.get("failure") or "the job's directory was not made"]
     body = {"scheduler_id": job.id, "attempt": plan["attempt"], "files": files, "errors": errors[:ERRORS]}

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from slurm_plugins.agent.filesystem import FileTrouble, Job, acting_as, remove_tree, trouble, write_privately
 from slurm_plugins.agent.live import start_live
 from slurm_plugins.agent.node import Node
+from slurm_plugins.agent.specification import Tampered, check
 from slurm_plugins.agent.survey import survey
 from slurm_plugins.agent.web import Json, Refused, Unavailable, patiently, web
 
@@ -28,12 +29,21 @@ def prolog(node: Node, job: Job) -> int:
 
     Inputs that cannot be had are the job's trouble: the gateway has cancelled the job when it answers prolog-failed.
     """
+    nonce = secrets.token_urlsafe(16)
     try:
-        plan = node.post("nodes/self/prolog", {"scheduler_id": job.id})
+        plan = node.post("nodes/self/prolog", {"scheduler_id": job.id, "nonce": nonce})
     except Refused as refusal:
         if refusal.status != HTTPStatus.NOT_FOUND:
             raise
         log.info("job %d is none of the gateway's", job.id)
+        return 0
+    try:
+        check(node, job.id, plan, nonce)
+    except Tampered as error:
+        log.error("job %d is refused: %s", job.id, error)  # noqa: TRY400 - a trace adds lines, not knowledge
+        refused = {"attempt": plan.get("attempt"), "stages": False, "scheduler_id": job.id, "refused": str(error)}
+        node.book(job.id).start(refused)
+        node.post("nodes/self/prolog-failed", {"scheduler_id": job.id, "error": str(error), "tampered": True})
         return 0
     book = node.book(job.id)
     if book.get("snapshot") is not None and book.get("plan")["attempt"] == plan["attempt"]:

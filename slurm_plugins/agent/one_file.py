@@ -19,6 +19,7 @@ PARTS = (
     "node",
     "survey",
     "live",
+    "specification",
     "before_job",
     "after_job",
     "guest",

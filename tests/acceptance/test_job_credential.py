@@ -34,6 +34,8 @@ from gateway.wire import JobView
 
 BUCKET = "acceptance"
 INPUT = "a staged input\n"
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 STS = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 
 JOB = """\
@@ -83,6 +85,17 @@ EOF
 """
 
 
+CURL = """\
+curl --silent --show-error --fail "$BURST_URL/oauth/token" \\
+  --data-urlencode grant_type=urn:ietf:params:oauth:grant-type:token-exchange \\
+  --data-urlencode subject_token_type=urn:ietf:params:oauth:token-type:access_token \\
+  --data-urlencode subject_token@"$BEARER_TOKEN_FILE" \\
+  --data-urlencode scope="storage.read:/jobs/$BURST_JOB_ID/0/objects" \\
+  --output {note}
+until [ -e {go} ]; do sleep 0.1; done
+"""
+
+
 @dataclass
 class Keyed:
     """A site whose store is Ceph, and a folder in which jobs leave what they saw."""
@@ -119,6 +132,26 @@ class Keyed:
         }
         return httpx2.post(f"{self.site.url}/sts", data=call | fields)
 
+    def client(self, access: str, secret: str, token: str) -> Any:
+        """boto3 with these keys."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.ceph.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=access,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+            config=Config(s3={"addressing_style": "path"}),
+        )
+
+    def assume(self, token: str) -> Any:
+        """boto3 with the keys that a credential is traded for."""
+        answer = self.sts(WebIdentityToken=token)
+        keys = _xml(answer).find(f".//{STS}Credentials")
+        assert keys is not None, answer.text
+        names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        return self.client(*(keys.findtext(f"{STS}{name}") or "" for name in names))
+
     def refusal(self, **fields: str) -> tuple[int, str]:
         """Status and AWS's error code of a call that must be refused."""
         answer = self.sts(**fields)
@@ -150,18 +183,16 @@ class Running:
         self.go.touch()
         return self.keyed.site.finish(self.job)
 
+    def narrowed(self, scope: str, token: str = "") -> str:
+        """A credential for a child, as curl would get it."""
+        form = {"grant_type": EXCHANGE, "subject_token": token or self.token, "subject_token_type": ACCESS_TOKEN}
+        answer = httpx2.post(f"{self.keyed.site.url}/oauth/token", data=form | {"scope": scope})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
     def captured(self) -> dict[str, int]:
         """What somebody else gets with this job's very keys: HTTP statuses."""
-        access, secret, token = self.seen["keys"][:3]
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=self.keyed.ceph.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=access,
-            aws_secret_access_key=secret,
-            aws_session_token=token,
-            config=Config(s3={"addressing_style": "path"}),
-        )
+        s3 = self.keyed.client(*self.seen["keys"][:3])
         return {
             "GET": _status(s3.get_object, Key=f"{self.prefix}deep/result.txt"),
             "input": _status(s3.get_object, Key=self.seen["store"]["inputs"]["input.txt"]),
@@ -309,6 +340,40 @@ def test_a_credential_is_verified_by_a_library_of_others(
         )
 
 
+def test_a_childs_keys_open_what_its_scopes_name_and_no_more(keyed: Keyed, first: Running) -> None:
+    """Ceph enforces the narrower scopes; revoked, the child's keys and its children's die, the job's own go on."""
+    own, objects = f"/jobs/{first.job.burst_id}/0", first.prefix
+    child = first.narrowed(f"storage.read:{own}/objects/deep storage.create:{own}/objects/made/")
+    grandchild = keyed.assume(first.narrowed(f"storage.read:{own}/objects/deep/result.txt", child))
+    s3 = keyed.assume(child)
+
+    def statuses() -> dict[str, int]:
+        return {
+            "GET": _status(s3.get_object, Key=f"{objects}deep/result.txt"),
+            "LIST": _status(s3.list_objects_v2, Prefix=f"{objects}deep/"),
+            "PUT": _status(s3.put_object, Key=f"{objects}made/by-child", Body=b"x"),
+            "its child's GET": _status(grandchild.get_object, Key=f"{objects}deep/result.txt"),
+        }
+
+    assert statuses() == dict.fromkeys(statuses(), 200)
+    beyond = {
+        "what its parent may PUT": _status(s3.put_object, Key=f"{objects}deep/planted", Body=b"x"),
+        "what it may only PUT": _status(s3.get_object, Key=f"{objects}made/by-child"),
+        "a longer name": _status(s3.put_object, Key=f"{objects}made2", Body=b"x"),
+        "an input": _status(s3.get_object, Key=first.seen["store"]["inputs"]["input.txt"]),
+        "all of it": _status(s3.list_objects_v2, Prefix=objects),
+        "the bucket": _status(s3.list_objects_v2),
+        "its child's LIST": _status(grandchild.list_objects_v2, Prefix=f"{objects}deep/"),
+        "its child's PUT": _status(grandchild.put_object, Key=f"{objects}made/x", Body=b"x"),
+    }
+    assert beyond == dict.fromkeys(beyond, 403)
+    proof = {"Authorization": f"Bearer {first.token}"}
+    assert httpx2.post(f"{keyed.site.url}/oauth/revoke", data={"token": child}, headers=proof).status_code == 200
+    assert keyed.refusal(WebIdentityToken=child) == (400, "ExpiredTokenException")
+    eventually(lambda: set(statuses().values()) == {403}, "keys of a revoked credential are dead", 30)
+    assert first.captured() == ALIVE
+
+
 def test_at_the_jobs_end_token_and_keys_are_dead(keyed: Keyed, first: Running, second: Running) -> None:
     """The very keys that worked a moment ago open nothing, although they expire later; the sibling's go on."""
     assert first.captured() == ALIVE
@@ -337,6 +402,39 @@ def test_scancel_ends_token_and_keys_at_once(keyed: Keyed, second: Running) -> N
     eventually(lambda: second.captured() == DEAD, "keys of the cancelled job are dead", 30)
     assert keyed.site.finish(second.job).state == "CANCELLED"
     assert second.captured() == DEAD
+
+
+def test_its_owner_takes_a_running_jobs_credential_and_keys_away(keyed: Keyed) -> None:
+    """burst job ID --revoke-credential: it runs on without; plain curl in it had narrowed the credential before."""
+    note, go = keyed.folder / "curl.json", keyed.folder / "curl.go"
+    job = keyed.site.submit(CURL.format(note=note, go=go), "--time=10", directory=keyed.folder)
+    eventually(lambda: note.exists() and note.stat().st_size, f"job {job.id} used curl")
+    child = json.loads(note.read_text())
+    assert child["scope"] == f"storage.read:/jobs/{job.burst_id}/0/objects"
+    s3 = keyed.assume(child["access_token"])
+    listed = {"Prefix": f"jobs/{job.burst_id}/0/objects/"}
+    assert _status(s3.list_objects_v2, **listed) == 200
+    said = keyed.site.burst("job", str(job.id), "--revoke-credential", "--json")
+    assert (said.code, said.json["state"]) == (0, "RUNNING"), said.err
+    assert keyed.refusal(WebIdentityToken=child["access_token"]) == (400, "ExpiredTokenException")
+    eventually(lambda: _status(s3.list_objects_v2, **listed) == 403, "keys of the revoked credential are dead", 30)
+    go.touch()
+    assert keyed.site.finish(job).state == "COMPLETED"
+
+
+def test_f13_a_script_that_was_changed_in_slurm_is_not_run(keyed: Keyed) -> None:
+    """Whoever can write into slurmctld's own files changes a waiting job's script: the node refuses it and says so."""
+    ran = keyed.folder / "ran"
+    job = keyed.site.submit(f"touch {ran}-good", "--time=10", "--begin=now+1hour", directory=keyed.folder)
+    (script,) = keyed.site.directory.rglob(f"state/**/job.{job.id}/script")
+    script.write_bytes(script.read_bytes().replace(b"ran-good", b"ran-evil"))
+    keyed.site.slurm("scontrol", "update", f"job={job.id}", "StartTime=now")
+    ended = keyed.site.finish(job)
+    assert ended.state == "CANCELLED"
+    assert any("the script that Slurm has is not the one that was submitted" in event.text for event in ended.timeline)
+    assert sorted(keyed.folder.glob("ran*")) == []
+    alarms = keyed.site.rows("SELECT outcome, job FROM audit_records WHERE action = 'job.refuse'")
+    assert alarms == [("alarm", job.burst_id)]
 
 
 def test_no_role_and_no_secret_is_left(keyed: Keyed, first: Running, second: Running) -> None:

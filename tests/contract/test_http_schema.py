@@ -57,6 +57,9 @@ OPERATIONS = [
     ("POST", "/api/v1/nodes/self/prolog-failed"),
     ("POST", "/api/v1/nodes/self/epilog"),
     ("POST", "/api/v1/jobs/self/presign"),
+    ("POST", "/api/v1/jobs/{job}/revoke-credential"),
+    ("POST", "/api/v1/job/presign"),
+    ("POST", "/api/v1/nodes/self/presign"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from gateway.identity.credentials import JobGrant
 from gateway.identity.join import node_kid
 from gateway.identity.keys import make_key, read_public
 from gateway.identity.signature import token_of, verify_request
+from gateway.identity.specification import Voucher
 from gateway.jobs.job import Attempt
 from gateway.jobs.store import Part
 from gateway.staging import stage_in, stage_out
@@ -62,10 +64,12 @@ class AgentSite:
     lease: dict = field(default_factory=lambda: {"lease_seconds": 900, "drain": False})
     credential: str = CREDENTIAL
     job_store: wire.JobStore | None = None
+    script: str | None = None
 
     def __post_init__(self) -> None:
         self.key = make_key()
         self.public_key: dict[str, str] | None = None
+        self.voucher = Voucher(secrets.token_bytes(32))
         self.agent = self.root / "node_agent.py"
         self.agent.write_text(agent_text())
         self.state = self.root / "state"
@@ -106,6 +110,7 @@ class AgentSite:
         return {
             "node": NODE,
             "generation": 3,
+            "voucher_key": self.voucher.key(node_kid(NODE, 3)),
             "audience": "burst-test",
             "slurm_conf_server": "127.0.0.1:6817",
             "munge_key": MUNGE_KEY,
@@ -181,8 +186,8 @@ class AgentSite:
         if path == "/api/v1/jobs/self/presign":
             return self._presign(wire.PresignRequest.model_validate(said), authorization)
         self._verify(path, body, authorization)
-        name = path.removeprefix("/api/v1/nodes/self/")
-        return getattr(self, f"_{name.replace('-', '_')}")(said)
+        name = path.removeprefix("/api/v1/nodes/self/").replace("-", "_")
+        return getattr(self, "_presign_by_node" if name == "presign" else f"_{name}")(said)
 
     def _verify(self, path: str, body: bytes, authorization: str) -> None:
         claims = verify_request(
@@ -207,7 +212,8 @@ class AgentSite:
         return 200, self.lease
 
     def _prolog(self, said: dict) -> tuple[int, dict]:
-        if wire.PrologRequest.model_validate(said).scheduler_id != SLURM_ID:
+        request = wire.PrologRequest.model_validate(said)
+        if request.scheduler_id != SLURM_ID:
             return 404, {"code": "not_found"}
         reply = wire.PrologReply(
             burst_id=BURST_ID,
@@ -221,7 +227,9 @@ class AgentSite:
             store=self.job_store,
             environment=self.environment,
         )
-        return 200, reply.model_dump()
+        plan = reply.model_dump(mode="json", exclude={"specification"})
+        vouched = self.voucher.sign(node_kid(NODE, 3), plan, self.script, request.nonce, datetime.now(UTC))
+        return 200, {**plan, "specification": vouched}
 
     def _prolog_failed(self, said: dict) -> tuple[int, dict]:
         wire.PrologFailedRequest.model_validate(said)
@@ -230,10 +238,18 @@ class AgentSite:
     def _presign(self, request: wire.PresignRequest, authorization: str) -> tuple[int, dict]:
         if authorization != f"Bearer {self.credential}":
             return 401, {"code": "signature_expired"}
+        return self._presigned(request.paths)
+
+    def _presign_by_node(self, said: dict) -> tuple[int, dict]:
+        request = wire.StageOutRequest.model_validate(said)
+        assert (request.scheduler_id, request.attempt) == (SLURM_ID, self.attempt.label)
+        return self._presigned(request.paths)
+
+    def _presigned(self, paths: tuple[str, ...]) -> tuple[int, dict]:
         now = datetime.now(UTC)
         scopes = (f"storage.create:/{self.attempt.prefix}",)
         grant = JobGrant("1", "demo", BURST_ID, self.attempt.label, NODE, scopes, now, now + timedelta(hours=1))
-        return 200, {"urls": stage_out.presign(self.store, grant, request.paths)}
+        return 200, {"urls": stage_out.presign(self.store, grant, paths)}
 
     def _epilog(self, said: dict) -> tuple[int, dict]:
         request = wire.EpilogRequest.model_validate(said)

@@ -347,7 +347,8 @@ def _job_keys() -> None:
     op.create_table(
         "job_keys",
         sa.Column("job", sa.String(length=32), nullable=False),
-        sa.Column("label", sa.String(length=32), nullable=False),
+        sa.Column("label", sa.String(length=64), nullable=False),
+        sa.Column("chain", sa.Text(), server_default="", nullable=False),
         sa.Column("opened_at", UtcTime(), nullable=False),
         sa.Column("ended_at", UtcTime(), nullable=True),
         sa.Column("withdrawn_at", UtcTime(), nullable=True),
