@@ -23,6 +23,13 @@ CODES = RateLimitItemPerMinute(5, 10, namespace="code")
 LOGINS_OF_ADDRESS = RateLimitItemPerMinute(60, 10, namespace="device-address")
 """Device logins that one address begins."""
 
+LINKS = RateLimitItemPerMinute(10, 10, namespace="link")
+"""Secrets for one link from one address."""
+LINKS_OF_ADDRESS = RateLimitItemPerMinute(100, 10, namespace="link-address")
+"""Wrong ones for all links together."""
+NAMES = RateLimitItemPerMinute(20, 10, namespace="name")
+"""Names of users and groups that there are not, by one user who shares something."""
+
 
 class Throttle:
     """Counts tries in moving windows."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.service.audit import AuditService
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
 from gateway.service.fleet import FleetService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
+from gateway.service.links import LinkService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService
 from gateway.service.shared_files import SharedFiles
+from gateway.service.sharing import SharingService
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
@@ -39,6 +42,9 @@ class Gateway:
     devices: DeviceService
     browsers: BrowserService
     waiting: WaitingService
+    sharing: SharingService
+    links: LinkService
+    audit: AuditService
     agent: str
     probes: dict[str, Callable[[], object]]
     seed: Callable[[str, str], bytes | None] = lambda _address, _name: None

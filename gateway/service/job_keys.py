@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.errors import NotFound, Refused, SignatureExpired
+from gateway.identity.audit import Act
 from gateway.identity.credentials import READ, Credentials, JobGrant
 from gateway.jobs.running import running
 from gateway.route import Work, Works
@@ -59,6 +60,8 @@ class JobKeyService:
         with self.works() as work:
             if not _runs(work, grant) or not work.key_records.open(grant.job, grant.attempt, self.now()):
                 raise _over()
+            act = Act(f"job:{grant.job}", "store-keys", f"job:{grant.job}", f"keys for {grant.attempt}", job=grant.job)
+            work.audit.tell(act, self.now())
         prefix = f"jobs/{grant.job}/{grant.attempt}/"
         keys = self.keys.issue(prefix, _reads(grant, prefix), min(seconds or DEFAULT_S, left))
         with self.works() as work:

@@ -13,6 +13,7 @@ from gateway.storage.key_records import SqlKeyRecords
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
 from gateway.storage.publications import SqlPublications
+from gateway.storage.shares import SqlShares
 from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
 from gateway.storage.spending import SqlSpending
 
@@ -39,3 +40,4 @@ class SqlWork:
         self.devices = SqlDevices(connection)
         self.browsers = SqlBrowsers(connection)
         self.spending = SqlSpending(connection)
+        self.shares = SqlShares(connection)
