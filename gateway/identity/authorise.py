@@ -33,6 +33,7 @@ class Action(StrEnum):
     SHARE = "share this publication"
     LIST_SHARES = "list what is shared"
     SHARE_OUTPUTS = "share the outputs of this job"
+    REVOKE_LINK = "take back this link"
     GIVE_CREDIT = "give credit"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
@@ -75,6 +76,7 @@ POLICY: Mapping[Action, Rule] = {
     Action.SHARE: Rule(Who.OWNER, Scope.STORAGE_WRITE),
     Action.LIST_SHARES: Rule(Who.ANYONE, Scope.STORAGE_READ),
     Action.SHARE_OUTPUTS: Rule(Who.SHARER, Scope.STORAGE_WRITE),
+    Action.REVOKE_LINK: Rule(Who.OWNER, Scope.STORAGE_WRITE),
     Action.GIVE_CREDIT: Rule(Who.ADMIN, Scope.MONEY_WRITE),
     Action.SEE_NODES: Rule(Who.ANYONE, Scope.NODES_READ),
     Action.SEE_OFFERS: Rule(Who.ANYONE, Scope.NODES_READ),

@@ -77,7 +77,7 @@ class LinkService:
         """End a link of the caller's. Raises NotFound."""
         with self.ports.works() as work:
             link = work.shares.link(link_id)
-            verdict = authorise(caller, Action.SHARE, owner=link.made_by if link else None)
+            verdict = authorise(caller, Action.REVOKE_LINK, owner=link.made_by if link else None)
             if link is None:
                 raise NotFound(f"There is no link {link_id}.", hint="burst share lists yours")
             if isinstance(verdict, Verdict) and not verdict.told:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,6 +10,8 @@ import pytest
 from http_door import API, SCRIPT, problem_of
 
 from gateway.accounting.ledger import EntryKind
+from gateway.bootstrap.audit import audit
+from gateway.cli import burst
 from gateway.identity.evidence import verify_evidence
 from gateway.storage.database import Database
 from gateway.storage.work import SqlWork
@@ -140,7 +139,7 @@ def test_logging_in_and_out_is_told(door):
     assert about[1]["address"] == "127.0.0.1"
 
 
-def test_the_chain_is_verified_over_http_and_offline(door, admin, demo, job):
+def test_the_chain_is_verified_over_http_and_offline(door, admin, demo, job, capsys):
     """An administrator asks the gateway; whoever has the directory asks that; both say the same of the same log."""
     problem_of(demo.send("GET", "/audit/chain"), 403, "refused")
     chain = admin.send("GET", "/audit/chain").json()
@@ -149,14 +148,12 @@ def test_the_chain_is_verified_over_http_and_offline(door, admin, demo, job):
     assert admin.send("GET", f"/audit/chain?known={chain['head']}").status_code == 200
     assert admin.send("GET", f"/audit/chain?known={'f' * 64}").json()["code"] == "audit_broken"
 
-    command = [sys.executable, "-m", "gateway.cli", "audit", "--verify", "--dir", str(door.settings.directory), "--json"]
-    done = subprocess.run([*command, "--known", chain["head"]], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["records"] >= chain["records"]
-    lost = subprocess.run([*command, "--known", "f" * 64], capture_output=True, text=True, check=False)
-    assert lost.returncode == 1
-    assert "is gone" in lost.stderr
-    assert lost.stderr.count("\n") == 1
+    assert audit(door.settings.directory, chain["head"])["records"] >= chain["records"]
+    code = burst.run(["audit", "--verify", "--dir", str(door.settings.directory), "--known", "f" * 64])
+    said = capsys.readouterr().err
+    assert code == 1
+    assert "is gone" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("query", ["since=2026-01-01T00:00:00", "limit=0", "limit=501", "cursor=0", "outcome=odd"])
@@ -171,33 +168,33 @@ def test_the_log_is_asked_with_a_signature(door):
         problem_of(door.http.get(API + path), 401, "bad_signature")
 
 
-def test_commands_share_fetch_by_link_and_audit(door, tmp_path, payer, job, stranger):
+def test_commands_share_fetch_by_link_and_audit(door, tmp_path, monkeypatch, capsys, job, stranger):
     """What a user types: share with a user, list, a link into a file, fetch by it without a login, take both back."""
-    environment = {**os.environ, "BURST_CONFIG": str(tmp_path / "config"), "COLUMNS": "200", "BURST_CACHE": ""}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
 
-    def burst(*words, code=0, logged_in=True):
-        config = environment if logged_in else {**environment, "BURST_CONFIG": str(tmp_path / "nobody")}
-        command = [sys.executable, "-m", "gateway.cli", *words]
-        done = subprocess.run(command, env=config, capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == code, done.stderr
-        return done.stdout if code == 0 else done.stderr
+    def call(*words, code=0, logged_in=True):
+        monkeypatch.setenv("BURST_CONFIG", str(tmp_path / ("config" if logged_in else "nobody")))
+        assert burst.run(list(words)) == code
+        said = capsys.readouterr()
+        return said.out if code == 0 else said.err
 
-    burst("login", "--dir", str(door.settings.directory), "--user", "admin")
+    call("login", "--dir", str(door.settings.directory), "--user", "admin")
     name = str(job["id"])
-    assert json.loads(burst("share", name, "--with", "stranger", "--json"))["subject"] == "user:stranger"
+    assert json.loads(call("share", name, "--with", "stranger", "--json"))["subject"] == "user:stranger"
     assert stranger.send("GET", f"/jobs/{name}/outputs").status_code == 200
-    assert "user:stranger" in burst("share", name, "--list")
-    burst("share", name, "--link", "--expires", "1h", "--save", "link.txt")
+    assert "user:stranger" in call("share", name, "--list")
+    call("share", name, "--link", "--expires", "1h", "--save", "link.txt")
     assert (tmp_path / "link.txt").stat().st_mode & 0o777 == 0o600
-    burst("fetch", "--link", "link.txt", "--to", "got", logged_in=False)
+    call("fetch", "--link", "link.txt", "--to", "got", logged_in=False)
     assert list((tmp_path / "got").iterdir())
-    assert "sealed" in burst("share", name, "--with", "stranger", "--write", code=2)
-    assert "no link" in burst("fetch", "--link", "http://example.org/x#y", code=2)
-    link = json.loads(burst("share", "links", "--json"))[0]["id"]
-    burst("unshare", "--link", link)
-    assert "taken back" in burst("fetch", "--link", "link.txt", "--to", "got", code=1, logged_in=False)
-    burst("unshare", name, "--with", "stranger")
+    assert "sealed" in call("share", name, "--with", "stranger", "--write", code=2)
+    assert "no link" in call("fetch", "--link", "http://example.org/x#y", code=2)
+    link = json.loads(call("share", "links", "--json"))[0]["id"]
+    call("unshare", "--link", link)
+    assert "taken back" in call("fetch", "--link", "link.txt", "--to", "got", code=1, logged_in=False)
+    call("unshare", name, "--with", "stranger")
     assert stranger.send("GET", f"/jobs/{name}/outputs").status_code == 404
-    told = json.loads(burst("audit", "--job", name, "--json"))
+    told = json.loads(call("audit", "--job", name, "--json"))
     assert [one["action"] for one in told][:2] == ["unshare", "open-link"]
-    assert "payer" in burst("audit", "--job", name)
+    assert "payer" in call("audit", "--job", name)

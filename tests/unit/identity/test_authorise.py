@@ -26,9 +26,7 @@ def test_an_administrator_may_do_everything(action):
 def test_a_job_is_its_owners(action):
     """Ada may with hers, not with eve's, and not where nobody is named."""
     assert authorise(ADA, action, owner="ada") == Allowed()
-    assert authorise(ADA, action, owner="eve") == Refused(
-        f"ada may not {action}.", f"only {POLICY[action].who} may"
-    )
+    assert authorise(ADA, action, owner="eve") == Refused(f"ada may not {action}.", f"only {POLICY[action].who} may")
     assert isinstance(authorise(ADA, action), Refused)
 
 
