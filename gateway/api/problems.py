@@ -27,6 +27,8 @@ STATUS: tuple[tuple[type[errors.BurstError], HTTPStatus], ...] = (
     (errors.InsufficientFunds, HTTPStatus.PAYMENT_REQUIRED),
     (errors.NotFound, HTTPStatus.NOT_FOUND),
     (errors.Conflict, HTTPStatus.CONFLICT),
+    (errors.AuditBroken, HTTPStatus.CONFLICT),
+    (errors.LedgerBroken, HTTPStatus.CONFLICT),
     (errors.InvalidRequest, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.SchedulerRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.SchedulerUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),

@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 from http_door import API, SCRIPT, problem_of
 
-from gateway.api import accounts, jobs, nodes, publications
+from gateway.api import accounts, audit, jobs, nodes, publications, sharing
 from gateway.identity.keys import make_key
 
 OPEN = {"/api/v1/sessions", "/api/v1/nodes/join", "/api/v1/device", "/api/v1/device/token"}
@@ -17,7 +17,7 @@ OPEN = {"/api/v1/sessions", "/api/v1/nodes/join", "/api/v1/device", "/api/v1/dev
 
 SIGNED = sorted(
     (method, route.path)
-    for router in (accounts.router, jobs.router, nodes.router, publications.router)
+    for router in (accounts.router, audit.router, jobs.router, nodes.router, publications.router, sharing.router)
     for route in router.routes
     if isinstance(route, APIRoute) and route.path not in OPEN
     for method in route.methods
