@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Protocol
@@ -60,7 +60,7 @@ class Record:
     def hash(self) -> str:
         """SHA-256, hex, of ``prev_hash`` and the canonical JSON of all else."""
         at = self.at.astimezone(UTC).isoformat(timespec="microseconds")
-        facts = asdict(self.act) | {"seq": self.seq, "at": at}
+        facts = vars(self.act) | {"seq": self.seq, "at": at}
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256((self.prev_hash + text).encode()).hexdigest()
 

@@ -6,7 +6,7 @@ Invariant: it works inside the caller's serialisable transaction, so a record co
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, or_, select
@@ -15,6 +15,9 @@ from gateway.identity.audit import FIRST_HASH, Act, Chain, Concerns, Outcome, Qu
 from gateway.storage.group_tables import audit_records
 from gateway.storage.tables import jobs
 
+# Made once: this is done in nearly every transaction.
+_LAST = select(audit_records.c.seq, audit_records.c.hash).order_by(audit_records.c.seq.desc()).limit(1)
+_INSERT = audit_records.insert()
 _ACT_FIELDS = tuple(field.name for field in fields(Act))
 
 
@@ -26,12 +29,11 @@ class SqlAudit:
 
     def tell(self, act: Act, now: datetime) -> None:
         """See ``AuditLog.tell``."""
-        query = select(audit_records.c.seq, audit_records.c.hash).order_by(audit_records.c.seq.desc()).limit(1)
-        last = self._connection.execute(query).one_or_none()
+        last = self._connection.execute(_LAST).one_or_none()
         seq, head = (last.seq, last.hash) if last else (0, FIRST_HASH)
         record = Record(seq + 1, now, act, head)
-        row = asdict(act) | {"seq": record.seq, "at": now, "prev_hash": head, "hash": record.hash}
-        self._connection.execute(audit_records.insert().values(**row | {"outcome": act.outcome.value}))
+        row = vars(act) | {"seq": record.seq, "at": now, "prev_hash": head, "hash": record.hash}
+        self._connection.execute(_INSERT, row | {"outcome": act.outcome.value})
 
     def find(self, question: Question) -> tuple[Record, ...]:
         """See ``AuditLog.find``."""
