@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script, not a package
-"""Writes docs/commands.md and docs/configuration.md from the commands and the settings themselves."""
+"""Writes docs/commands.md, docs/configuration.md and docs/policy.md from the commands, the settings and the policy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from policy_page import policy
 from pydantic_core import PydanticUndefined
 
 from gateway.cli.burst import SECTIONS, burst
@@ -17,9 +18,10 @@ WIDTH = 100
 
 
 def main() -> None:
-    """Write both files."""
+    """Write all of them."""
     (HERE / "commands.md").write_text(commands())
     (HERE / "configuration.md").write_text(settings())
+    (HERE / "policy.md").write_text(policy())
 
 
 def commands() -> str:

@@ -15,7 +15,8 @@
     ├─ InsufficientFunds     the account cannot cover the hold
     │  └─ BudgetExceeded        it could, but its budget does not let it
     ├─ LedgerBroken          an audit found a row that was changed
-    ├─ NotFound
+    ├─ AuditBroken           so did one of the audit log itself
+    ├─ NotFound              └─ Concealed (it is there, and not for who asks)
     ├─ Conflict              another worker or an earlier request was first
     ├─ SchedulerError        ├─ SchedulerUnavailable (retry)  └─ SchedulerRefused (Slurm's own words)
     ├─ CloudError            ├─ Capacity ├─ Quota ├─ Throttled ├─ CloudAuth ├─ CloudInvalid
@@ -226,10 +227,24 @@ class LedgerBroken(BurstError):
     code = "ledger_broken"
 
 
+class AuditBroken(BurstError):
+    """The audit log does not agree with itself."""
+
+    code = "audit_broken"
+
+
 class NotFound(BurstError):
     """There is no such thing here."""
 
     code = "not_found"
+
+
+class Concealed(NotFound):
+    """There is no such thing for who asks: to them it reads like any other that is not there."""
+
+    def __init__(self, detail: str, *, reason: str, hint: str | None = None) -> None:
+        super().__init__(detail, hint=hint)
+        self.reason = reason
 
 
 class Conflict(BurstError):

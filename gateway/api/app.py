@@ -11,7 +11,20 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.api import accounts, credentials, federation, jobs, nodes, oauth, problems, publications, slurm, sts
+from gateway.api import (
+    accounts,
+    audit,
+    credentials,
+    federation,
+    jobs,
+    nodes,
+    oauth,
+    problems,
+    publications,
+    sharing,
+    slurm,
+    sts,
+)
 from gateway.api.body_limit import BodyLimit
 from gateway.api.signed import TheGateway
 from gateway.errors import NotFound
@@ -92,8 +105,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     problems.install(app)
     machines = (nodes.router, sts.router, oauth.router, credentials.router)
     people = (accounts.router, federation.about, federation.router, jobs.router)
-    routers = (public, *people, *machines, publications.router, publications.pages)
-    for router in routers:
+    shared = (publications.router, publications.pages, sharing.router, sharing.links)
+    for router in (public, *people, audit.router, *machines, *shared):
         app.include_router(router)
     slurm.install(app)
     return app

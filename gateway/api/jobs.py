@@ -58,9 +58,14 @@ def cancel(gateway: TheGateway, caller: TheUser, job: str) -> wire.JobView:
 
 
 @router.get("/jobs/{job}/outputs")
-def outputs(gateway: TheGateway, caller: TheUser, job: str) -> wire.Outputs:
-    """The files of a job's latest attempts, each with its digest and a URL to GET it from."""
-    return gateway.jobs.outputs(caller, job)
+def outputs(
+    gateway: TheGateway,
+    caller: TheUser,
+    job: str,
+    path: Annotated[str, Query(max_length=1024, pattern=wire.NO_NUL)] = "",
+) -> wire.Outputs:
+    """The files of a job's latest attempts that the caller may have, each with its digest and a URL to GET it from."""
+    return gateway.jobs.outputs(caller, job, path)
 
 
 @router.get("/jobs/{job}/logs", response_class=PlainTextResponse)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -27,6 +28,8 @@ STATUS: tuple[tuple[type[errors.BurstError], HTTPStatus], ...] = (
     (errors.InsufficientFunds, HTTPStatus.PAYMENT_REQUIRED),
     (errors.NotFound, HTTPStatus.NOT_FOUND),
     (errors.Conflict, HTTPStatus.CONFLICT),
+    (errors.AuditBroken, HTTPStatus.CONFLICT),
+    (errors.LedgerBroken, HTTPStatus.CONFLICT),
     (errors.InvalidRequest, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.SchedulerRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.SchedulerUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -87,8 +90,18 @@ def problem_of(error: errors.BurstError) -> wire.Problem:
     )
 
 
-async def _burst_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - FastAPI's signature
+async def tell_refused(request: Request, error: errors.BurstError) -> None:
+    """Tell the audit log of a signed request that the policy refused; who did not sign is nobody."""
+    caller = getattr(request.state, "caller", None)
+    if caller is None or not isinstance(error, errors.Refused | errors.Concealed):
+        return
+    address = request.client.host if request.client else "unknown"
+    await run_in_threadpool(request.app.state.gateway.audit.refused, caller, error, address)
+
+
+async def _burst_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.BurstError)  # noqa: S101
+    await tell_refused(request, error)
     after = getattr(error, "retry_after_s", None)
     return _respond(problem_of(error), None if after is None else {"Retry-After": str(after)})
 

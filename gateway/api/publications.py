@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Response, status
+from fastapi import APIRouter, Depends, Header, Path, Request, Response, status
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from gateway import wire
@@ -27,9 +27,9 @@ _HEADERS = {
 }
 
 
-def anyone(gateway: TheGateway, request: Annotated[SignedRequest, Depends(received)]) -> Caller | None:
+def anyone(gateway: TheGateway, request: Annotated[SignedRequest, Depends(received)], raw: Request) -> Caller | None:
     """The user who signed; None when nobody did."""
-    return None if request.authorization is None else user_of(gateway, request)
+    return None if request.authorization is None else user_of(gateway, request, raw)
 
 
 Anyone = Annotated[Caller | None, Depends(anyone)]

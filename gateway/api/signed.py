@@ -38,9 +38,10 @@ AsReceived = Annotated[SignedRequest, Depends(received)]
 TheGateway = Annotated[Gateway, Depends(gateway_of)]
 
 
-def user_of(gateway: TheGateway, request: Annotated[SignedRequest, Depends(received)]) -> Caller:
-    """The user who signed."""
-    return gateway.people.user(request)
+def user_of(gateway: TheGateway, request: Annotated[SignedRequest, Depends(received)], raw: Request) -> Caller:
+    """The user who signed; remembered, so that what is then refused them can be told to the audit log."""
+    raw.state.caller = caller = gateway.people.user(request)
+    return caller
 
 
 def node_of(gateway: TheGateway, request: Annotated[SignedRequest, Depends(received)]) -> ElasticNode:

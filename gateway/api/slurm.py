@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from gateway import errors, wire
+from gateway.api import problems
 from gateway.api.signed import TheGateway, TheUser, received
 from gateway.engines.relay import Relayed
 from gateway.identity.authenticate import Request as SignedRequest
@@ -43,6 +44,7 @@ class _SlurmRoute(APIRoute):
             try:
                 return await inner(request)
             except errors.BurstError as error:
+                await problems.tell_refused(request, error)
                 return _refusal(error, request)
             except RequestValidationError:
                 return _error(HTTPStatus.UNPROCESSABLE_ENTITY, _PARSE, "Rejecting request. Failure parsing parameters")
@@ -82,7 +84,7 @@ def reader(
     """Who looks: by signature, by X-SLURM-USER-TOKEN, or by the same token as a bearer's."""
     scheme, _, rest = (request.authorization or "").partition(" ")
     if scheme.lower() == "burst":
-        return gateway.people.user(request).user
+        return gateway.slurm.admitted(gateway.people.user(request))
     bearer = rest.strip() if hmac.compare_digest(scheme.lower().encode(), b"bearer") else ""
     if bool(bearer) == bool(x_slurm_user_token):
         # None at all, or both: slurmrestd takes exactly one.

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.bootstrap import site
+from gateway.bootstrap.audit import audit
 from gateway.bootstrap.checks import check
 from gateway.bootstrap.lifecycle import down, make_ready, up
 from gateway.errors import BurstError
@@ -49,8 +50,8 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
             return None
         case "down":
             return down(directory, _tell)
-        case "check":
-            return check(directory)
+        case "check" | "audit":
+            return check(directory) if options.verb == "check" else audit(directory, options.known)
         case _:
             return _of_site(options, directory, assignments)
 
@@ -74,13 +75,14 @@ def _serve(settings: Settings) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.bootstrap", description=__doc__)
-    verbs = ("up", "down", "check", "serve", "site-install", "site-uninstall", "site-user")
+    verbs = ("up", "down", "check", "audit", "serve", "site-install", "site-uninstall", "site-user")
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("--dir", dest="directory", type=Path, required=True)
     parser.add_argument("--foreground", action="store_true")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--name")
+    parser.add_argument("--known", metavar="HASH")
     parser.add_argument("--credits", type=float, default=0.0)
     return parser.parse_args()
 

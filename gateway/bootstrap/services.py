@@ -25,6 +25,7 @@ from gateway.runner.arrivals import Arrivals
 from gateway.runner.jobs import JobRunner
 from gateway.runner.nodes import NodeRunner
 from gateway.service.arrivals import NOT_PAID, ArrivalService
+from gateway.service.audit import AuditService
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
 from gateway.service.federation import FederationService
@@ -33,6 +34,7 @@ from gateway.service.gateway import Gateway
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
+from gateway.service.links import LinkService
 from gateway.service.money import MoneyService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeFacts, NodeService
@@ -40,6 +42,7 @@ from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService, Publisher
 from gateway.service.shared_files import SharedFiles
+from gateway.service.sharing import SharingService
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
@@ -78,6 +81,7 @@ def services(
     )
     job_service = JobService(ports)
     people = PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, utc_now)
+    sharing = SharingService(ports, job_service, people.throttle)
     return Gateway(
         people=people,
         submission=SubmissionService(ports, offers, catalogue_of(settings), limits, hands, jobs.wake),
@@ -108,6 +112,9 @@ def services(
         browsers=BrowserService(people),
         waiting=WaitingService(ports),
         federation=FederationService(people),
+        sharing=sharing,
+        links=LinkService(ports, sharing, people.throttle, machine.url),
+        audit=AuditService(ports.works, ports.reads, job_service, utc_now),
         agent=agent_text(),
         seed=partial(_seed, settings),
         probes={

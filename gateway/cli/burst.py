@@ -42,7 +42,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "call": "call: Run a simulation as a function: parameters in, its result out.",
         "receipt": "money: Print what a job used and paid.",
         "publish": "publish: Give a job's files a DOI and a public page.",
-        "share": "share: Say who may read the files of a publication; fetch them.",
+        "share": "share: Let others read a job's files, a publication's, or give a link.",
+        "unshare": "unshare: Take that back.",
     },
     "Money and machines": {
         "balance": "money: Show your accounts.",
@@ -51,6 +52,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "report": "report: Say what was spent, by month, account or user.",
         "credit": "money: Give credits to an account (admins only).",
         "nodes": "nodes: List the elastic nodes; log in to one.",
+        "audit": "audit: Say who did what, under which authorisation, at what price.",
         "offers": "nodes: List what can be had, and for how much.",
     },
     "A Slurm cluster that is there": {

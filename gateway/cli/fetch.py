@@ -14,22 +14,43 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from gateway.cli.connection import connected
 from gateway.cli.display import show_json, show_table, size
-from gateway.cli.invocation import examples, job_argument, json_option
+from gateway.cli.invocation import examples, job_and_path, json_option
 from gateway.client import transfer
-from gateway.wire import Outputs
+from gateway.client.shares import open_link
+from gateway.wire import LinkedFiles, Outputs
 
 
-@click.command(epilog=examples("burst fetch 12", "burst fetch 12 --to results", "burst fetch 12 --json"))
-@job_argument
+@click.command(
+    epilog=examples(
+        "burst fetch 12",
+        "burst fetch 12:results --to results",
+        "burst fetch --link link.txt",
+        "burst fetch --link - < link.txt",
+        "burst fetch 12 --json",
+    )
+)
+@click.argument("target", metavar="[ID[:PATH]]", required=False)
+@click.option("--link", metavar="FILE|URL", help="Fetch what a link opens; - reads it from stdin.")
 @click.option(
     "--to", "destination", type=click.Path(path_type=Path, file_okay=False), help="A folder. [default: job-ID here]"
 )
 @json_option
-def fetch(job: str, destination: Path | None, as_json: bool) -> None:
-    """Download the files of the job ID and verify each SHA-256 against the job's manifest."""
-    where = destination or Path(f"job-{job}")
-    with connected() as gateway:
-        found = gateway.outputs(job)
+def fetch(target: str | None, link: str | None, destination: Path | None, as_json: bool) -> None:
+    """Download the files of the job ID, those below PATH, and verify each SHA-256 against the job's manifest.
+
+    The job may be another's who shares it with you. A link needs no login; in a FILE its secret is in no process list.
+    """
+    if (target is None) == (link is None):
+        raise click.UsageError("Name a job, or a link with --link")
+    found: Outputs | LinkedFiles
+    if link is not None:
+        found = open_link(_link_text(link))
+        where = destination or Path("shared")
+    else:
+        job, path = job_and_path(target or "")
+        where = destination or Path(f"job-{job}")
+        with connected() as gateway:
+            found = gateway.shares.outputs(job, path)
     done = _download(found, where)
     if as_json:
         show_json(found)
@@ -37,7 +58,13 @@ def fetch(job: str, destination: Path | None, as_json: bool) -> None:
         _summary(found, done, where)
 
 
-def _download(found: Outputs, where: Path) -> transfer.Fetched:
+def _link_text(link: str) -> str:
+    if "://" in link:
+        return link
+    return sys.stdin.readline() if link == "-" else Path(link).read_text()
+
+
+def _download(found: Outputs | LinkedFiles, where: Path) -> transfer.Fetched:
     """With a progress bar where a person watches."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -45,7 +72,7 @@ def _download(found: Outputs, where: Path) -> transfer.Fetched:
         return transfer.fetch(found.files, where, progress=lambda count: bar.advance(task, count))
 
 
-def _summary(found: Outputs, done: transfer.Fetched, where: Path) -> None:
+def _summary(found: Outputs | LinkedFiles, done: transfer.Fetched, where: Path) -> None:
     if not found.files:
         click.echo("The job left no files.", err=True)
         return

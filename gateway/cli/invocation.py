@@ -11,6 +11,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 job_argument = click.argument("job", metavar="ID")
 
 
+def job_and_path(target: str) -> tuple[str, str]:
+    """``JOB[:PATH]`` as both; no PATH is everything that the job left."""
+    job, _, path = target.partition(":")
+    return job, path
+
+
 def examples(*lines: str) -> str:
     """An epilog that shows how a command is used, one example a line."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

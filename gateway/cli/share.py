@@ -1,6 +1,6 @@
-"""burst share: show, grant, revoke, fetch.
+"""burst share: whom a job's files or a publication's are shared with.
 
-Invariant: a publication is named by its DOI, its page's URL or its suffix.
+Invariant: a publication is named by its DOI, its page's URL or its suffix; what is no subcommand is a job.
 """
 
 from __future__ import annotations
@@ -14,20 +14,40 @@ from gateway.cli.connection import connected
 from gateway.cli.display import show_json, show_table, size
 from gateway.cli.invocation import examples, json_option
 from gateway.cli.publish import show_publication
+from gateway.cli.share_job import job, links, with_me
 from gateway.client import transfer
 
 _publication = click.argument("publication")
 _user = click.argument("user")
 
 
+class _ShareGroup(click.Group):
+    """``burst share 12 …`` is ``burst share job 12 …``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A subcommand by its name, or the one for jobs."""
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["job", *args])
+
+
 @click.group(
+    cls=_ShareGroup,
     invoke_without_command=True,
-    epilog=examples("burst share", "burst share grant 10.12345/4f7kq2m3 bob", "burst share fetch 10.12345/4f7kq2m3"),
+    subcommand_metavar="JOB[:PATH] [OPTIONS] | COMMAND …",
+    epilog=examples(
+        "burst share 12 --with bob",
+        "burst share 12:results/final.csv --group lab",
+        "burst share 12:results --link --expires 2d",
+        "burst share 12 --list",
+        "burst share with-me",
+        "burst share grant 10.12345/4f7kq2m3 bob",
+    ),
 )
 @json_option
 @click.pass_context
 def share(context: click.Context, as_json: bool) -> None:
-    """Show your publications and their readers; grant, revoke, fetch."""
+    """Let others read the files of a job, or give a link to them; show your publications and their readers."""
     if context.invoked_subcommand is not None:
         return
     with connected() as gateway:
@@ -86,3 +106,7 @@ def fetch(publication: str, destination: Path | None, as_json: bool) -> None:
         return
     show_table(("File", ">Size", "SHA-256"), [(one.path, size(one.size), one.sha256[:16]) for one in found.files])
     click.echo(f"\n{len(found.files)} files of {found.publication} in {where}; every SHA-256 is as published.")
+
+
+for command in (job, links, with_me):
+    share.add_command(command)

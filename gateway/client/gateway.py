@@ -18,8 +18,10 @@ from urllib.parse import quote, urlencode
 
 from gateway import wire
 from gateway.client import inputs, transfer
+from gateway.client.audit import Audit
 from gateway.client.money import in_credits
 from gateway.client.session import Session
+from gateway.client.shares import Shares
 from gateway.errors import InsufficientFunds, NotFound, ScriptError
 from gateway.intake import script
 
@@ -59,6 +61,8 @@ class Gateway:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.shares = Shares(session)
+        self.audit = Audit(session)
 
     def submit(self, job: Submission, key: str | None = None) -> wire.JobView:
         """Upload what the job reads, then submit it; nothing is uploaded for a job that would be refused.

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway import errors
+from gateway.identity.access import DENIED, OWNER, Rights
 from gateway.identity.authenticate import Reader
 from gateway.identity.scopes import Scope
-from gateway.identity.users import Role
+from gateway.identity.users import Role, User
 
 
 class Action(StrEnum):
@@ -20,6 +21,7 @@ class Action(StrEnum):
 
     SUBMIT = "submit jobs"
     SPEND = "spend from this account"
+    LIST_JOBS = "list jobs"
     SEE_JOB = "see this job"
     CANCEL_JOB = "cancel this job"
     REVOKE_CREDENTIAL = "revoke the credential of this job"
@@ -27,8 +29,12 @@ class Action(StrEnum):
     UPLOAD = "upload inputs"
     SEE_ACCOUNT = "see this account"
     SET_BUDGET = "set the budget of this account"
+    CHANGE_SET_BUDGET = "change a budget that an administrator set"
     PUBLISH = "publish this job"
     SHARE = "share this publication"
+    LIST_SHARES = "list what is shared"
+    SHARE_OUTPUTS = "share the outputs of this job"
+    REVOKE_LINK = "take back this link"
     GIVE_CREDIT = "give credit"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
@@ -36,6 +42,8 @@ class Action(StrEnum):
     TRUST_PEERS = "say which gateways are trusted"
     TRAVEL = "go to another gateway"
     LOG_IN_TO_NODE = "log in to this node"
+    READ_AUDIT = "read what the audit log says of them"
+    READ_WHOLE_AUDIT = "read the whole audit log"
 
 
 class Who(StrEnum):
@@ -43,6 +51,8 @@ class Who(StrEnum):
 
     ANYONE = "anyone who has logged in"
     OWNER = "its owner or an administrator"
+    READER = "its owner, whom its access rules let read, or an administrator"
+    SHARER = "whom its access rules make an owner, or an administrator"
     PAYER = "the users of the account or an administrator"
     LEADER = "who leads the account's project or an administrator"
     TENANT = "who has a job running there now, or an administrator,"
@@ -60,15 +70,20 @@ class Rule:
 POLICY: Mapping[Action, Rule] = {
     Action.SUBMIT: Rule(Who.ANYONE, Scope.JOBS_WRITE),
     Action.SPEND: Rule(Who.PAYER, Scope.JOBS_WRITE),
+    Action.LIST_JOBS: Rule(Who.ANYONE, Scope.JOBS_READ),
     Action.SEE_JOB: Rule(Who.OWNER, Scope.JOBS_READ),
     Action.CANCEL_JOB: Rule(Who.OWNER, Scope.JOBS_WRITE),
     Action.REVOKE_CREDENTIAL: Rule(Who.OWNER, Scope.JOBS_WRITE),
-    Action.FETCH_OUTPUTS: Rule(Who.OWNER, Scope.STORAGE_READ),
+    Action.FETCH_OUTPUTS: Rule(Who.READER, Scope.STORAGE_READ),
     Action.UPLOAD: Rule(Who.ANYONE, Scope.STORAGE_WRITE),
     Action.SEE_ACCOUNT: Rule(Who.PAYER, Scope.MONEY_READ),
     Action.SET_BUDGET: Rule(Who.LEADER, Scope.MONEY_WRITE),
+    Action.CHANGE_SET_BUDGET: Rule(Who.ADMIN, Scope.MONEY_WRITE),
     Action.PUBLISH: Rule(Who.OWNER, Scope.STORAGE_WRITE),
     Action.SHARE: Rule(Who.OWNER, Scope.STORAGE_WRITE),
+    Action.LIST_SHARES: Rule(Who.ANYONE, Scope.STORAGE_READ),
+    Action.SHARE_OUTPUTS: Rule(Who.SHARER, Scope.STORAGE_WRITE),
+    Action.REVOKE_LINK: Rule(Who.OWNER, Scope.STORAGE_WRITE),
     Action.GIVE_CREDIT: Rule(Who.ADMIN, Scope.MONEY_WRITE),
     Action.SEE_NODES: Rule(Who.ANYONE, Scope.NODES_READ),
     Action.SEE_OFFERS: Rule(Who.ANYONE, Scope.NODES_READ),
@@ -76,6 +91,8 @@ POLICY: Mapping[Action, Rule] = {
     Action.TRUST_PEERS: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
     Action.TRAVEL: Rule(Who.ANYONE, Scope.JOBS_WRITE),
     Action.LOG_IN_TO_NODE: Rule(Who.TENANT, Scope.NODES_WRITE),
+    Action.READ_AUDIT: Rule(Who.ANYONE, Scope.PEOPLE_READ),
+    Action.READ_WHOLE_AUDIT: Rule(Who.ADMIN, Scope.PEOPLE_READ),
 }
 
 
@@ -94,11 +111,21 @@ class Refused:
 
 
 def authorise(
-    reader: Reader, action: Action, *, owner: str | None = None, account: str | None = None
+    reader: Reader,
+    action: Action,
+    *,
+    owner: str | None = None,
+    account: str | None = None,
+    rights: Rights | None = None,
 ) -> Allowed | Refused:
-    """Whether who asks may; ``owner`` is the user whose thing it is, ``account`` the account that it touches."""
+    """Whether who asks may.
+
+    ``owner`` is the user whose thing it is, ``account`` the account that it touches, ``rights`` what the access rules
+    of the thing give to who asks (``access.rights_of``); None where it has none but that its owner owns it.
+    """
     rule = POLICY[action]
-    if not _may(reader, rule.who, owner, account):
+    rights = _plain(reader.user, owner) if rights is None else rights
+    if not _may(reader.user, rule.who, owner, account, rights):
         return Refused(f"{reader.user.name} may not {action.value}.", f"only {rule.who.value} may")
     if rule.scope not in reader.scopes:
         reason = f"This login may not {action.value}: it has not the scope {rule.scope.value}."
@@ -112,17 +139,24 @@ def demand(verdict: Allowed | Refused) -> None:
         raise errors.Refused(verdict.reason, hint=verdict.hint)
 
 
-def _may(reader: Reader, who: Who, owner: str | None, account: str | None) -> bool:
-    user = reader.user
-    match who:
-        case Who.ANYONE:
-            return True
-        case _ if user.role is Role.ADMIN:
-            return True
-        case Who.OWNER | Who.TENANT:
-            return owner == user.name
-        case Who.PAYER:
-            return account in user.accounts
-        case Who.LEADER:
-            return account in user.led_accounts
-    return False
+def whose(user: User) -> str | None:
+    """Whose things a list shows to ``user``: their own; None, which an administrator gets, is everybody's."""
+    return None if user.role is Role.ADMIN else user.name
+
+
+def _plain(user: User, owner: str | None) -> Rights:
+    return OWNER if owner == user.name else DENIED
+
+
+def _may(user: User, who: Who, owner: str | None, account: str | None, rights: Rights) -> bool:
+    held = {
+        Who.ANYONE: True,
+        Who.OWNER: owner == user.name,
+        Who.TENANT: owner == user.name,
+        Who.READER: rights.readable is True,
+        Who.SHARER: rights.owner is True,
+        Who.PAYER: account in user.accounts,
+        Who.LEADER: account in user.led_accounts,
+        Who.ADMIN: False,
+    }
+    return user.role is Role.ADMIN or held[who]

@@ -25,6 +25,13 @@ LOGINS_OF_ADDRESS = RateLimitItemPerMinute(60, 10, namespace="device-address")
 REFUSED_JOINS = RateLimitItemPerMinute(30, namespace="join-address")
 """Machines of one address that were refused. A short window: jobs on a site's nodes share the nodes' address."""
 
+LINKS = RateLimitItemPerMinute(10, 10, namespace="link")
+"""Secrets for one link from one address."""
+LINKS_OF_ADDRESS = RateLimitItemPerMinute(100, 10, namespace="link-address")
+"""Wrong ones for all links together."""
+NAMES = RateLimitItemPerMinute(20, 10, namespace="name")
+"""Names of users and groups that there are not, by one user who shares something."""
+
 
 class Throttle:
     """Counts tries in moving windows."""

@@ -37,6 +37,11 @@ class User:
         return frozenset((self.account, *(each.account for each in self.groups if each.account)))
 
     @property
+    def group_names(self) -> frozenset[str]:
+        """The groups that they are in."""
+        return frozenset(each.group for each in self.groups)
+
+    @property
     def led_accounts(self) -> frozenset[str]:
         """The accounts whose budgets they set: their own and those of projects that they lead."""
         led = (each.account for each in self.groups if each.account and each.role is GroupRole.LEADER)

@@ -14,6 +14,7 @@ import structlog
 
 from gateway.accounting.budget import Budget, stop_sentence
 from gateway.errors import BurstError, Conflict
+from gateway.identity.audit import Act
 from gateway.jobs.job import Job
 from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
 from gateway.route import Ports, Work, billing
@@ -83,6 +84,8 @@ class BudgetRunner:
                     return
                 work.jobs.note(job, cancel_requested=True, stop_reason=why)
                 work.jobs.tell(job.id, self.ports.now(), "budget", why)
+                act = Act("gateway", "stop-job", f"job:{job.id}", why, job=job.id, authorisation=job.authorisation)
+                work.audit.tell(act, self.ports.now())
         except Conflict:
             return  # it moved at this moment: the next look sees it
         self.wake_jobs()

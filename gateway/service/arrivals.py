@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from gateway.accounting import cheque
@@ -29,6 +29,7 @@ from gateway.jobs.stages import Stage
 from gateway.placement.offers import Offer
 from gateway.placement.place import Placement, place
 from gateway.route import Hands, Ports, Work, step
+from gateway.service.acts import gateway_act
 from gateway.service.submission import Limits
 
 NOT_PAID = "it started before it was paid for"
@@ -170,6 +171,10 @@ class ArrivalService:
             (Stage.FUNDED, f"{format_credits(job.hold_ucr)} held"),
         ):
             work.jobs.tell(job.id, now, stage, text)
+        came = f"{found.name}, with the site's own sbatch, vouched for by {evidence.kid}"
+        told = gateway_act(job, "submit", f"job:{job.id}", came, amount_ucr=job.hold_ucr)
+        work.audit.tell(replace(told, actor=job.user), now)
+        work.audit.tell(gateway_act(job, "hold", f"account:{job.account}", "held", amount_ucr=job.hold_ucr), now)
         return work.jobs.move(job, Stage.STAGED_IN, now, "its files are in the site's own directory")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.errors import NotFound, SignatureExpired
+from gateway.identity.audit import Act
 from gateway.identity.authenticate import Reader
 from gateway.identity.browsers import Browser, cookie_hash, make_cookie
 from gateway.identity.sessions import Session, new_session
@@ -56,6 +57,8 @@ class BrowserService:
             if session is not None:
                 work.sessions.add(session)
             work.browsers.add(browser)
+            about = f"session:{session.id}" if session else f"user:{user.name}"
+            work.audit.tell(Act(user.name, "login", about, "with a password in a browser", address=address), now)
         return cookie, browser
 
     def visit(self, cookie: str | None) -> Visit:
@@ -78,3 +81,5 @@ class BrowserService:
             work.browsers.end(browser.cookie_hash, now)
             if browser.session is not None:
                 work.sessions.revoke(browser.session, now)
+            about = f"session:{browser.session}" if browser.session else f"user:{browser.user}"
+            work.audit.tell(Act(browser.user, "logout", about, "signed out in the browser"), now)

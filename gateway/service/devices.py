@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from gateway import wire
 from gateway.errors import NotFound, Refused
 from gateway.identity import devices
+from gateway.identity.audit import Act
 from gateway.identity.browsers import Browser
 from gateway.identity.devices import DeviceLogin, DeviceState
 from gateway.identity.sessions import new_session
 from gateway.identity.throttle import CODES, LOGINS_OF_ADDRESS
+from gateway.service.acts import login_act
 from gateway.service.people import PeopleService
 
 VERIFY_PATH = "/web/device"
@@ -86,6 +88,11 @@ class DeviceService:
             approval = devices.statement(decided, user, address, browser.created_at, people.ring)
             decided = replace(decided, approval=approval)
             work.devices.record(login, decided)
+            how = f"{'approved' if approve else 'refused'} {login.host} in the browser"
+            if decided.session is not None:
+                work.audit.tell(login_act(user.name, decided.session, how, address), now)
+            else:
+                work.audit.tell(Act(user.name, "refuse-login", f"user:{user.name}", how, address=address), now)
         return decided
 
     def count_wrong_password(self, user_code: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.service.audit import AuditService
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
 from gateway.service.federation import FederationService
@@ -12,6 +13,7 @@ from gateway.service.fleet import FleetService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
+from gateway.service.links import LinkService
 from gateway.service.money import MoneyService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeService
@@ -19,6 +21,7 @@ from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService
 from gateway.service.shared_files import SharedFiles
+from gateway.service.sharing import SharingService
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
@@ -49,6 +52,9 @@ class Gateway:
     browsers: BrowserService
     waiting: WaitingService
     federation: FederationService
+    sharing: SharingService
+    links: LinkService
+    audit: AuditService
     agent: str
     probes: dict[str, Callable[[], object]]
     seed: Callable[[str, str], bytes | None] = lambda _address, _name: None

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.errors import Refused, SignatureExpired
+from gateway.identity.audit import Act
 from gateway.identity.credentials import CREATE, READ, Credentials, JobGrant
 from gateway.route import Works
 from gateway.service.job_life import alive
@@ -60,6 +61,8 @@ class JobKeyService:
         with self.works() as work:
             if not alive(work, grant) or not work.key_records.open(grant.job, label, self.now(), " ".join(grant.chain)):
                 raise _over()
+            act = Act(f"job:{grant.job}", "store-keys", f"job:{grant.job}", f"keys for {grant.attempt}", job=grant.job)
+            work.audit.tell(act, self.now())
         keys = self._issue(self.keys, grant, min(seconds or DEFAULT_S, left))
         with self.works() as work:
             record = work.key_records.get(grant.job, label)

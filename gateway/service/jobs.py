@@ -6,18 +6,20 @@ Invariant: a job of somebody else is not found, so that its existence is not tol
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from gateway import wire
 from gateway.errors import NotFound
+from gateway.identity.access import clean_path, is_below
 from gateway.identity.authenticate import Caller, Reader
-from gateway.identity.authorise import Action, Refused, authorise, demand
-from gateway.identity.users import Role
+from gateway.identity.authorise import Action, Refused, authorise, demand, whose
 from gateway.jobs.job import NO_TASK, Attempt, Job
 from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
 from gateway.route import Ports, Work, printed_to
+from gateway.service.acts import job_act
+from gateway.service.sight import Sight, concealed, path_of, sight_of
 from gateway.staging import stage_in, stage_out
 from gateway.staging.manifest import Manifest
 
@@ -46,15 +48,20 @@ class JobService:
             job = _find(work, name)
         verdict = authorise(caller, action, owner=job.user)
         if isinstance(verdict, Refused) and not verdict.told:
-            raise NotFound(f"There is no job {name}.", hint="`burst jobs` lists yours")
+            raise concealed(name, verdict)
         demand(verdict)
         return job
 
+    def sight(self, caller: Reader, name: str) -> Sight:
+        """What the caller may do with a job's outputs, by its name as for ``find``. Raises NotFound."""
+        with self.ports.reads() as work:
+            return sight_of(work, caller, _find(work, name))
+
     def page(self, caller: Reader, cursor: str | None, limit: int, state: str | None) -> wire.JobPage:
         """Newest first; an admin sees everybody's."""
-        owner = None if caller.user.role is Role.ADMIN else caller.user.name
+        demand(authorise(caller, Action.LIST_JOBS))
         with self.ports.reads() as work:
-            jobs = work.jobs.page(owner, cursor, limit, state)
+            jobs = work.jobs.page(whose(caller.user), cursor, limit, state)
         more = jobs[-1].id if len(jobs) == limit else None
         return wire.JobPage(jobs=tuple(self.view(job) for job in jobs), next=more)
 
@@ -102,30 +109,56 @@ class JobService:
                 job = work.jobs.note(job, cancel_requested=True)
             what = "it" if task is None else f"task {task}"
             work.jobs.tell(job.id, self.ports.now(), "cancel", f"{caller.user.name} cancelled {what}")
+            work.audit.tell(job_act(caller, job, "cancel", f"cancelled {what}"), self.ports.now())
         return job
 
-    def outputs(self, caller: Reader, name: str) -> wire.Outputs:
-        """The files of each task's latest attempt. Raises NotFound while there are none yet."""
-        job = self.find(caller, name, Action.FETCH_OUTPUTS)
-        if job.stage not in {Stage.STAGED_OUT, Stage.SETTLED}:
-            hint = f"`burst job {name}` shows where it is"
-            raise NotFound(f"The outputs of job {name} are not in the store yet: it is {job.stage}.", hint=hint)
-        return wire.Outputs(job=job.scheduler_id or 0, files=self._files(self._latest(job)))
+    def outputs(self, caller: Reader, name: str, path: str = "") -> wire.Outputs:
+        """The files of each task's latest attempt that the caller may have, below ``path``.
+
+        Raises NotFound while there are none yet, and for who may have none.
+        """
+        seen = self.sight(caller, name)
+        seen.demand_anything(name)
+        self._demand_staged_out(seen.job, name)
+        files = self.files(seen.job, seen.reads, folder := clean_path(path))
+        if folder and not files:
+            raise NotFound(f"Job {name} left nothing there.", hint="burst fetch without a path shows what it left")
+        return wire.Outputs(job=seen.job.scheduler_id or 0, files=files)
+
+    def files(
+        self, job: Job, reads: Callable[[str], bool], folder: str = "", url_s: int = URL_S
+    ) -> tuple[wire.OutputFile, ...]:
+        """What a job left below ``folder``, as far as ``reads`` says so; each URL is good for ``url_s`` seconds."""
+        return tuple(
+            wire.OutputFile(
+                path=entry.path,
+                size=entry.size,
+                sha256=entry.sha256,
+                task=None if attempt.task == NO_TASK else attempt.task,
+                url=self.ports.store.presign_get(attempt.prefix + entry.key, url_s, "user"),
+            )
+            for attempt in self._latest(job)
+            for entry in self._manifest(attempt).entries
+            if is_below(path := path_of(attempt, entry), folder) and reads(path)
+        )
 
     def download(self, caller: Reader, name: str, path: str, task: int | None) -> str:
         """A URL under which a browser saves one output file. Raises NotFound."""
-        job = self.find(caller, name, Action.FETCH_OUTPUTS)
-        for attempt in self._latest(job):
+        seen = self.sight(caller, name)
+        seen.demand_anything(name)
+        for attempt in self._latest(seen.job):
             entries = self._manifest(attempt).entries if attempt.task == (NO_TASK if task is None else task) else ()
             for entry in entries:
-                if entry.path == path:
+                if entry.path == path and seen.reads(path_of(attempt, entry)):
                     file_name = PurePosixPath(path).name
                     return self.ports.store.presign_get(attempt.prefix + entry.key, URL_S, "user", file_name)
         raise NotFound(f"Job {name} left no file of that name.", hint="`burst job` lists what it left")
 
     def logs(self, caller: Reader, name: str, stream: str) -> str:
         """What the job printed, so far while it runs; of an array, task after task."""
-        job = self.find(caller, name, Action.FETCH_OUTPUTS)
+        seen = self.sight(caller, name)
+        seen.demand("", name)
+        job = seen.job
         if job.request.in_place and (runs := self._latest(job)):
             files = ", ".join(dict.fromkeys(run.stdout if stream == "stdout" else run.stderr for run in runs))
             raise NotFound(f"Job {name} runs in place; what it prints is not in the store.", hint=f"read {files}")
@@ -151,18 +184,10 @@ class JobService:
         with self.ports.reads() as work:
             return stage_out.merged(attempt, work.jobs.parts(attempt))
 
-    def _files(self, attempts: Iterable[Attempt]) -> tuple[wire.OutputFile, ...]:
-        return tuple(
-            wire.OutputFile(
-                path=entry.path,
-                size=entry.size,
-                sha256=entry.sha256,
-                task=None if attempt.task == NO_TASK else attempt.task,
-                url=self.ports.store.presign_get(attempt.prefix + entry.key, URL_S, "user"),
-            )
-            for attempt in attempts
-            for entry in self._manifest(attempt).entries
-        )
+    def _demand_staged_out(self, job: Job, name: str) -> None:
+        if job.stage not in {Stage.STAGED_OUT, Stage.SETTLED}:
+            hint = f"`burst job {name}` shows where it is"
+            raise NotFound(f"The outputs of job {name} are not in the store yet: it is {job.stage}.", hint=hint)
 
     def _log(self, job: Job, attempt: Attempt, stream: str) -> str:
         if attempt.manifest_sha256 is None:

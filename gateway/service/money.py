@@ -19,8 +19,8 @@ from gateway.errors import InvalidRequest, Refused
 from gateway.identity.authenticate import Caller, Reader
 from gateway.identity.authorise import Action, Allowed, authorise, demand
 from gateway.identity.idempotency import Answer
-from gateway.identity.users import Role
 from gateway.route import Work, Works
+from gateway.service.acts import act_of
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class MoneyService:
             work.evidence.keep(caller.evidence)
             proof = caller.evidence.digest
             after = _view(work.ledger.deposit(account, request.amount_ucr, request.memo, now, proof))
+            act = act_of(caller, "credit", f"account:{account}", request.memo, amount_ucr=request.amount_ucr)
+            work.audit.tell(act, now)
             if key is not None:
                 work.idempotency.keep(user, key, body, Answer(200, after.model_dump()), now)
         return after
@@ -82,10 +84,13 @@ class MoneyService:
                 stops=request.stops,
                 since=request.since or (before.since if before else self.now()),
                 set_by=caller.user.name,
-                by_admin=caller.user.role is Role.ADMIN,
+                by_admin=authorise(caller, Action.CHANGE_SET_BUDGET) == Allowed(),
                 authorisation=caller.evidence.digest,
             )
             work.budgets.put(budget)
+            text = "jobs end at the limit" if request.stops else "jobs beyond the limit are refused"
+            act = act_of(caller, "set-budget", f"account:{account}", text, amount_ucr=request.limit_ucr)
+            work.audit.tell(act, self.now())
             return _budget_view(work, budget)
 
     def remove_budget(self, caller: Caller, account: str) -> None:
@@ -94,6 +99,7 @@ class MoneyService:
             _changeable(work, caller, account)
             work.evidence.keep(caller.evidence)
             work.budgets.remove(account)
+            work.audit.tell(act_of(caller, "remove-budget", f"account:{account}", "no limit any more"), self.now())
 
     def report(
         self, caller: Caller, by: Sequence[Dimension], since: datetime | None, until: datetime | None
@@ -120,7 +126,7 @@ def _changeable(work: Work, caller: Caller, account: str) -> Budget | None:
     """The account's budget, if it has one, which the caller may change or replace."""
     demand(authorise(caller, Action.SET_BUDGET, account=account))
     before = work.budgets.of(account)
-    if before is not None and before.by_admin and caller.user.role is not Role.ADMIN:
+    if before is not None and before.by_admin and authorise(caller, Action.CHANGE_SET_BUDGET) != Allowed():
         raise Refused(f"The budget of {account} was set by an administrator.", hint="ask an administrator to change it")
     return before
 

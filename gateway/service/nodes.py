@@ -23,6 +23,7 @@ from gateway.jobs.stages import Stage
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import NodeState
 from gateway.route import Work, Works
+from gateway.service.acts import gateway_act
 from gateway.slurm.dependencies import named
 from gateway.staging import stage_in, stage_out
 from gateway.staging.job_keys import OBJECTS, readable
@@ -89,6 +90,9 @@ class NodeService:
             work.fleet.note(work.fleet.get(node.name), job=task.id)
             work.jobs.note(job, state="RUNNING", reason="")
             work.jobs.tell(job.id, self.now(), "running", f"runs on {', '.join(task.nodes)}")
+            text = f"runs {attempt.label} for {job.user}, paid by {job.account}"
+            act = replace(gateway_act(job, "run", f"job:{job.id}", text), actor=f"node:{node.name}")
+            work.audit.tell(replace(act, amount_ucr=job.hold_ucr), self.now())
             inputs = (*job.request.burst.stage_in, *(needed := tuple(_of_dependencies(work, job))))
         reply = wire.PrologReply(
             burst_id=job.id,

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from gateway import wire
 from gateway.accounting.ledger import AccountKind
 from gateway.errors import BadSignature, NotAllowed, NotFound
+from gateway.identity.audit import Act
 from gateway.identity.authenticate import Caller, Request, Verifier, bearer_of
 from gateway.identity.credentials import Credentials, JobGrant
 from gateway.identity.key_ring import KeyRing
@@ -24,6 +25,7 @@ from gateway.identity.throttle import PASSWORDS, PASSWORDS_OF_ADDRESS, Throttle
 from gateway.identity.users import Role, User
 from gateway.provisioning.fleet import ElasticNode
 from gateway.route import Work, Works
+from gateway.service.acts import act_of, login_act
 from gateway.service.job_life import alive
 
 
@@ -52,6 +54,7 @@ class PeopleService:
         session = new_session(user, request.public_key, self.now(), self.session_lifetime)
         with self.works() as work:
             work.sessions.add(session)
+            work.audit.tell(login_act(user.name, session.id, "with a password", address), self.now())
         return self.certified(session, user)
 
     def check_password(self, name: str, password: str, address: str) -> User:
@@ -82,6 +85,8 @@ class PeopleService:
         """End the session that signed."""
         with self.works() as work:
             work.sessions.revoke(caller.session.id, self.now())
+            work.evidence.keep(caller.evidence)
+            work.audit.tell(act_of(caller, "logout", f"session:{caller.session.id}", "ended it"), self.now())
 
     def user(self, request: Request) -> Caller:
         """The user who signed a request. Raises NotAllowed."""
@@ -137,6 +142,8 @@ class PeopleService:
                 work.users.add(User(name, role, account=name), digest, self.now())
                 if credits_ucr:
                     work.ledger.deposit(name, credits_ucr, "opening credit", self.now())
+                act = Act("gateway", "add-user", f"user:{name}", f"{role}, with an account", amount_ucr=credits_ucr)
+                work.audit.tell(act, self.now())
                 return True
         return False
 

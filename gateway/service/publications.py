@@ -13,15 +13,16 @@ from urllib.parse import quote
 from gateway import wire
 from gateway.errors import DoiRefused, InvalidRequest, NotFound, Refused
 from gateway.identity.authenticate import Caller
-from gateway.identity.authorise import Action, Allowed, authorise
-from gateway.identity.users import Role
-from gateway.jobs.job import NO_TASK, Attempt, Job
+from gateway.identity.authorise import Action, Allowed, authorise, demand, whose
+from gateway.jobs.job import Attempt, Job
 from gateway.jobs.stages import Stage
 from gateway.publishing import datacite, landing, publish, record
 from gateway.publishing.datacite import DataCite
 from gateway.publishing.record import Access, Publication, PublicationState, PublishedFile, Record
 from gateway.route import Ports
+from gateway.service.acts import act_of, job_act
 from gateway.service.jobs import JobService
+from gateway.service.sight import path_of
 from gateway.slurm.hostlists import fold
 from gateway.staging import stage_out, verified
 from gateway.staging.manifest import Entry
@@ -72,6 +73,7 @@ class PublicationService:
         with self.ports.works() as work:
             work.evidence.keep(caller.evidence)
             work.publications.keep(made)
+            work.audit.tell(job_act(caller, job, "publish", f"published it as {made.doi}"), self.ports.now())
         self._freeze(job, made)
         made = replace(made, state=publish.draft(registry, made, page))
         if made.state is PublicationState.DRAFT:
@@ -83,9 +85,10 @@ class PublicationService:
 
     def mine(self, caller: Caller) -> list[wire.PublicationView]:
         """The caller's publications, newest first; an admin sees everybody's."""
-        owner = None if caller.user.role is Role.ADMIN else caller.user.name
+        demand(authorise(caller, Action.LIST_SHARES))
         with self.ports.reads() as work:
-            found = [(one, work.publications.readers(one.id)) for one in work.publications.of_user(owner)]
+            mine = work.publications.of_user(whose(caller.user))
+            found = [(one, work.publications.readers(one.id)) for one in mine]
         return [self._view(one, readers) for one, readers in found]
 
     def grant(self, caller: Caller, publication_id: str, request: wire.GrantRequest) -> wire.PublicationView:
@@ -95,6 +98,9 @@ class PublicationService:
             work.users.get(request.user)
             work.evidence.keep(caller.evidence)
             work.publications.grant(made.id, request.user, caller.user.name, caller.evidence.digest, self.ports.now())
+            text = f"let {request.user} read {made.doi}"
+            about = f"publication:{made.id}"
+            work.audit.tell(act_of(caller, "share", about, text, job=made.job), self.ports.now())
             return self._view(made, work.publications.readers(made.id))
 
     def revoke(self, caller: Caller, publication_id: str, user: str) -> None:
@@ -103,6 +109,9 @@ class PublicationService:
             made = self._own(caller, work.publications.get(publication_id))
             work.evidence.keep(caller.evidence)
             work.publications.revoke(made.id, user)
+            text = f"{user} may not read {made.doi} any more"
+            about = f"publication:{made.id}"
+            work.audit.tell(act_of(caller, "unshare", about, text, job=made.job), self.ports.now())
 
     def public(self, doi: str) -> tuple[Publication, str]:
         """A findable publication and its page's URL. Raises NotFound for anything else."""
@@ -155,7 +164,8 @@ class PublicationService:
     def _record(self, job: Job, request: wire.PublishRequest) -> Record:
         attempts = self._attempts(job)
         files = tuple(
-            PublishedFile(_path(attempt, entry), entry.size, entry.sha256, "") for attempt, entry in self._entries(job)
+            PublishedFile(path_of(attempt, entry), entry.size, entry.sha256, "")
+            for attempt, entry in self._entries(job)
         )
         if not files:
             raise InvalidRequest(f"Job {job.scheduler_id} left no files.", hint="burst fetch shows what a job left")
@@ -236,10 +246,6 @@ class PublicationService:
             manifest_sha256=said.manifest_sha256,
             readers=readers,
         )
-
-
-def _path(attempt: Attempt, entry: Entry) -> str:
-    return entry.path if attempt.task == NO_TASK else f"task-{attempt.task}/{entry.path}"
 
 
 def _digest(attempts: tuple[Attempt, ...]) -> str:

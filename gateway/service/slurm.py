@@ -14,12 +14,14 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from gateway.engines.relay import Relay, Relayed
 from gateway.errors import InvalidRequest, NotFound, SchedulerRefused
+from gateway.identity.audit import Outcome
 from gateway.identity.authenticate import Caller
-from gateway.identity.authorise import Action, Allowed, authorise
-from gateway.identity.users import Role, User
+from gateway.identity.authorise import Action, Refused, authorise, demand, whose
+from gateway.identity.users import User
 from gateway.jobs.job import Job
 from gateway.jobs.stages import Stage
 from gateway.route import Ports
+from gateway.service.acts import job_act
 from gateway.service.jobs import JobService
 
 _TARGET = re.compile(r"(?P<id>[0-9]{1,10})(?:_(?P<task>[0-9]{1,9}))?")
@@ -42,6 +44,11 @@ class SlurmService:
     relay: Relay
     default_partition: str
 
+    def admitted(self, caller: Caller) -> User:
+        """Who signed, if their login may look at jobs. Raises Refused."""
+        demand(authorise(caller, Action.LIST_JOBS))
+        return caller.user
+
     def jobs(self, user: User, query: str) -> Relayed:
         """``/jobs``: what slurmrestd says, of the user's jobs; an admin's are all. ``owner=NAME`` is ours: of those."""
         asked = parse_qsl(query)
@@ -49,8 +56,8 @@ class SlurmService:
         answer = self.relay.relay("GET", "/jobs", urlencode([one for one in asked if one[0] != "owner"]))
         if not owners:
             return self._only(user, answer, _token)
-        if user.role is not Role.ADMIN:
-            owners &= {user.name}
+        if (only := whose(user)) is not None:
+            owners &= {only}
         return self._of(owners, answer, _token)
 
     def job(self, user: User, name: str) -> Relayed:
@@ -105,7 +112,8 @@ class SlurmService:
         self.ports.engine.requeue(int(target["id"]))
 
     def _only(self, user: User, answer: Relayed, key: Callable[[Mapping[str, Any]], object]) -> Relayed:
-        return answer if user.role is Role.ADMIN else self._of({user.name}, answer, key)
+        only = whose(user)
+        return answer if only is None else self._of({only}, answer, key)
 
     def _of(self, owners: set[str], answer: Relayed, key: Callable[[Mapping[str, Any]], object]) -> Relayed:
         document = answer.document()
@@ -125,8 +133,17 @@ class SlurmService:
     def _mine(self, caller: Caller, number: str) -> Job | None:
         """The gateway's job of this id, or the one that has a task of this id; None where it is not the caller's."""
         job = self._of_number(number) or self._of_task(number)
-        seen = job is not None and isinstance(authorise(caller, Action.CANCEL_JOB, owner=job.user), Allowed)
-        return job if seen else None
+        if job is None:
+            return None
+        verdict = authorise(caller, Action.CANCEL_JOB, owner=job.user)
+        if isinstance(verdict, Refused) and not verdict.told:
+            with self.ports.works() as work:
+                act = job_act(caller, job, "request", verdict.reason, outcome=Outcome.REFUSED)
+                work.evidence.keep(caller.evidence)
+                work.audit.tell(act, self.ports.now())
+            return None
+        demand(verdict)
+        return job
 
     def _of_number(self, number: str) -> Job | None:
         try:
@@ -147,6 +164,7 @@ class SlurmService:
         with self.ports.works() as work:
             work.evidence.keep(caller.evidence)
             work.jobs.tell(job.id, self.ports.now(), kind, text)
+            work.audit.tell(job_act(caller, job, kind, text), self.ports.now())
 
     def _unknown(self, name: str) -> Relayed:
         """As slurmrestd answers for a job that it does not know."""

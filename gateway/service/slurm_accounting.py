@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.identity.users import Role, User
+from gateway.identity.authorise import whose
+from gateway.identity.users import User
 from gateway.jobs.job import NO_TASK, Attempt, Job
 from gateway.route import Ports
 from gateway.slurm.hostlists import fold
@@ -49,10 +50,9 @@ class SlurmAccounting:
         return [record for job, runs in self._found(user, wanted) for record in self._records(job, runs, wanted)]
 
     def _found(self, user: User, wanted: Wanted) -> list[tuple[Job, tuple[Attempt, ...]]]:
-        owner = None if user.role is Role.ADMIN else user.name
         numbers = {int(name.partition("_")[0]) for name in wanted.ids}
         with self.ports.reads() as work:
-            jobs = work.jobs.recorded(owner, numbers, wanted.since, wanted.until, _MOST)
+            jobs = work.jobs.recorded(whose(user), numbers, wanted.since, wanted.until, _MOST)
             return [(job, work.jobs.latest_attempts(job.id)) for job in jobs if _fits(job, wanted)]
 
     def _records(self, job: Job, runs: tuple[Attempt, ...], wanted: Wanted) -> Iterator[Record]:

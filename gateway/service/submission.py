@@ -26,6 +26,7 @@ from gateway.jobs.stages import Stage
 from gateway.placement.offers import Offer
 from gateway.placement.place import Placement, place
 from gateway.route import Hands, Ports, Work, inputs_text, refuse, step
+from gateway.service.acts import gateway_act, job_act
 from gateway.staging import stage_in
 
 _BEFORE_SLURM = frozenset({Stage.FUNDED, Stage.STAGED_IN})
@@ -199,6 +200,9 @@ class SubmissionService:
             (Stage.FUNDED, f"{format_credits(job.hold_ucr)} held"),
         ):
             work.jobs.tell(job.id, now, stage, text)
+        priced = f"{job.request.name}, {_quoted(job, f'{nodes} of {offer.name} for at most {time_limit}')}"
+        work.audit.tell(job_act(caller, job, "submit", priced, amount_ucr=job.hold_ucr), now)
+        work.audit.tell(gateway_act(job, "hold", f"account:{job.account}", "held", amount_ucr=job.hold_ucr), now)
         return work.jobs.move(job, Stage.STAGED_IN, now, inputs_text(job))
 
 

@@ -5,13 +5,20 @@ Invariant: it works inside the caller's serialisable transaction, so a record co
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import fields
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, or_, select
 
-from gateway.identity.audit import FIRST_HASH, Act, Record
+from gateway.identity.audit import FIRST_HASH, Act, Chain, Concerns, Outcome, Question, Record, check_chain
 from gateway.storage.group_tables import audit_records
+from gateway.storage.tables import jobs
+
+# Made once: this is done in nearly every transaction.
+_LAST = select(audit_records.c.seq, audit_records.c.hash).order_by(audit_records.c.seq.desc()).limit(1)
+_INSERT = audit_records.insert()
+_ACT_FIELDS = tuple(field.name for field in fields(Act))
 
 
 class SqlAudit:
@@ -22,9 +29,55 @@ class SqlAudit:
 
     def tell(self, act: Act, now: datetime) -> None:
         """See ``AuditLog.tell``."""
-        query = select(audit_records.c.seq, audit_records.c.hash).order_by(audit_records.c.seq.desc()).limit(1)
-        last = self._connection.execute(query).one_or_none()
+        last = self._connection.execute(_LAST).one_or_none()
         seq, head = (last.seq, last.hash) if last else (0, FIRST_HASH)
         record = Record(seq + 1, now, act, head)
-        row = asdict(act) | {"seq": record.seq, "at": now, "prev_hash": head, "hash": record.hash}
-        self._connection.execute(audit_records.insert().values(**row | {"outcome": act.outcome.value}))
+        row = vars(act) | {"seq": record.seq, "at": now, "prev_hash": head, "hash": record.hash}
+        self._connection.execute(_INSERT, row | {"outcome": act.outcome.value})
+
+    def find(self, question: Question) -> tuple[Record, ...]:
+        """See ``AuditLog.find``."""
+        query = select(audit_records).where(*_wanted(question)).order_by(audit_records.c.seq.desc())
+        return tuple(map(_record, self._connection.execute(query.limit(question.limit)).mappings()))
+
+    def verify_chain(self, known: str | None = None) -> Chain:
+        """See ``AuditLog.verify_chain``."""
+        return check_chain(self._chain(), known)
+
+    def _chain(self) -> Iterator[tuple[Record, str]]:
+        rows = self._connection.execute(select(audit_records).order_by(audit_records.c.seq)).mappings()
+        for row in rows:
+            yield _record(row), row["hash"]
+
+
+def _wanted(question: Question) -> Iterator[ColumnElement[bool]]:
+    log = audit_records.c
+    if question.concerns is not None:
+        yield _concerning(question.concerns)
+    if question.job is not None:
+        yield or_(log.job == question.job, log.subject == f"job:{question.job}")
+    if question.user is not None:
+        yield or_(log.actor == question.user, log.subject == f"user:{question.user}")
+    if question.node is not None:
+        yield or_(log.actor == f"node:{question.node}", log.subject == f"node:{question.node}")
+    if question.account is not None:
+        yield log.subject == f"account:{question.account}"
+    if question.since is not None:
+        yield log.at >= question.since
+    if question.until is not None:
+        yield log.at < question.until
+    if question.outcome is not None:
+        yield log.outcome == question.outcome.value
+    if question.before is not None:
+        yield log.seq < question.before
+
+
+def _concerning(whom: Concerns) -> ColumnElement[bool]:
+    log = audit_records.c
+    theirs = select(jobs.c.id).where(jobs.c.user_name == whom.user)
+    return or_(log.actor == whom.user, log.job.in_(theirs), log.subject.in_(sorted(whom.subjects)))
+
+
+def _record(row: RowMapping) -> Record:
+    act = {name: row[name] for name in _ACT_FIELDS} | {"outcome": Outcome(row["outcome"])}
+    return Record(row["seq"], row["at"], Act(**act), row["prev_hash"])

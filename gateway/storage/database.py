@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 _RETRIED_SQLSTATES = frozenset({"40001", "40P01"})  # PostgreSQL appendix A: serialization_failure, deadlock_detected
 _UNIQUE_VIOLATION = "23505"
+# The keys of the ledger and of the audit log.
+_CHAINED = ("pk_ledger_entries", "pk_audit_records", "_prev_hash")
 _MIGRATION_LOCK = 0x62757273  # "burs": any constant that every gateway shares
 
 
@@ -136,9 +138,9 @@ def lost_a_race(error: Exception) -> bool:
     if isinstance(cause, sqlite3.OperationalError):
         return cause.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
     state = getattr(cause, "sqlstate", None)
-    # Two writers that append to the ledger at once want the same next row; PostgreSQL may call that a duplicate.
+    # Two writers that append to a chain at once want the same next row; PostgreSQL may call that a duplicate.
     return state in _RETRIED_SQLSTATES or (
-        state == _UNIQUE_VIOLATION and str(cause.diag.constraint_name).endswith(("pk_ledger_entries", "_prev_hash"))
+        state == _UNIQUE_VIOLATION and str(cause.diag.constraint_name).endswith(_CHAINED)
     )
 
 

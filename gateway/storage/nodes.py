@@ -13,12 +13,24 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, select, update
 
 from gateway.errors import Conflict, NotFound
+from gateway.identity.audit import Act
 from gateway.jobs.job import Event
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import NodeState, may_move
+from gateway.storage.audit import SqlAudit
 from gateway.storage.tables import node_events, nodes
 
 _FIELDS = tuple(field.name for field in fields(ElasticNode))
+
+_TOLD = {
+    NodeState.REQUESTED: "launch-node",
+    NodeState.PENDING: "make-machine",
+    NodeState.BOOTSTRAPPED: "join-node",
+    NodeState.TERMINATING: "end-node",
+    NodeState.OFF: "node-ended",
+    NodeState.FAILED_BOOT: "node-failed",
+}
+"""What of a node's life the audit log is told, here, so that no mover can forget it."""
 
 
 class SqlFleet:
@@ -53,6 +65,8 @@ class SqlFleet:
         moved = replace(node, state=state, since=now, **facts)
         self._record(node, moved)
         self.tell(moved, now, state, text)
+        if state in _TOLD:
+            SqlAudit(self._connection).tell(_act(moved, text), now)
         return moved
 
     def note(self, node: ElasticNode, **facts: Any) -> ElasticNode:
@@ -83,6 +97,14 @@ class SqlFleet:
         mine = (nodes.c.name == old.name) & (nodes.c.state == old.state) & (nodes.c.generation == old.generation)
         if self._connection.execute(update(nodes).where(mine).values(**changed)).rowcount != 1:
             raise Conflict(f"Node {old.name} was moved by somebody else.")
+
+
+def _act(node: ElasticNode, text: str) -> Act:
+    joined = node.state is NodeState.BOOTSTRAPPED
+    offer = f"{node.offer}, generation {node.generation}"
+    return Act(
+        f"node:{node.name}" if joined else "gateway", _TOLD[node.state], f"node:{node.name}", f"{text} ({offer})"
+    )
 
 
 def _node(row: RowMapping) -> ElasticNode:

@@ -15,6 +15,7 @@ from gateway.storage.nodes import SqlFleet
 from gateway.storage.peers import SqlPeers
 from gateway.storage.publications import SqlPublications
 from gateway.storage.revocations import SqlRevocations
+from gateway.storage.shares import SqlShares
 from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
 from gateway.storage.spending import SqlSpending
 
@@ -43,3 +44,4 @@ class SqlWork:
         self.devices = SqlDevices(connection)
         self.browsers = SqlBrowsers(connection)
         self.spending = SqlSpending(connection)
+        self.shares = SqlShares(connection)

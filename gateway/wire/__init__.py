@@ -6,6 +6,7 @@ aware UTC; digests are lower-case SHA-256 hex.
 
 from __future__ import annotations
 
+from gateway.wire.audit import AuditChain, AuditPage, AuditRecord
 from gateway.wire.form import MAX_SCRIPT_BYTES, MOST_BYTES, MOST_UCR, NO_NUL, ONE_LINE, SHA256, Request, SlurmId, View
 from gateway.wire.jobs import (
     AttemptView,
@@ -67,6 +68,7 @@ from gateway.wire.people import (
 )
 from gateway.wire.problem import Problem
 from gateway.wire.publications import GrantRequest, PublicationView, PublishedFiles, PublishRequest
+from gateway.wire.shares import LinkedFiles, LinkRequest, LinkView, NewLink, OpenRequest, ShareRequest, ShareView
 
 __all__ = [
     "MAX_SCRIPT_BYTES",
@@ -77,6 +79,9 @@ __all__ = [
     "SHA256",
     "About",
     "AttemptView",
+    "AuditChain",
+    "AuditPage",
+    "AuditRecord",
     "Balance",
     "BudgetRequest",
     "BudgetView",
@@ -96,8 +101,12 @@ __all__ = [
     "JoinReply",
     "JoinRequest",
     "LeaseReply",
+    "LinkRequest",
+    "LinkView",
+    "LinkedFiles",
     "LoginRequest",
     "ManifestEntry",
+    "NewLink",
     "NodeLogin",
     "NodeLoginRequest",
     "NodeView",
@@ -105,6 +114,7 @@ __all__ = [
     "ObjectsReply",
     "ObjectsRequest",
     "OfferView",
+    "OpenRequest",
     "OutputFile",
     "Outputs",
     "PeerRequest",
@@ -126,6 +136,8 @@ __all__ = [
     "Request",
     "ResumeRequest",
     "Session",
+    "ShareRequest",
+    "ShareView",
     "SharedFiles",
     "SlurmId",
     "SlurmToken",

@@ -10,13 +10,13 @@ import pytest
 from fastapi.routing import APIRoute
 from http_door import API, SCRIPT, problem_of
 
-from gateway.api import accounts, credentials, federation, jobs, nodes, publications
+from gateway.api import accounts, audit, credentials, federation, jobs, nodes, publications, sharing
 from gateway.identity.keys import make_key, public_jwk
 
 OPEN = {"/api/v1/sessions", "/api/v1/nodes/join", "/api/v1/device", "/api/v1/device/token", "/api/v1/visits"}
 """Endpoints that carry another proof in their body, or ask for one (RFC 8628)."""
 
-ROUTERS = (accounts, credentials, federation, jobs, nodes, publications)
+ROUTERS = (accounts, audit, credentials, federation, jobs, nodes, publications, sharing)
 SIGNED = sorted(
     (method, route.path)
     for router in (door.router for door in ROUTERS)

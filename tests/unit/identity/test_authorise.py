@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway import errors
+from gateway.identity.access import DENIED, Rights
 from gateway.identity.authenticate import Reader, Vouched
-from gateway.identity.authorise import POLICY, Action, Allowed, Refused, authorise, demand
+from gateway.identity.authorise import POLICY, Action, Allowed, Refused, authorise, demand, whose
 from gateway.identity.groups import GroupRole, Membership
 from gateway.identity.scopes import Scope
 from gateway.identity.users import Role, User
@@ -25,10 +26,25 @@ def test_an_administrator_may_do_everything(action):
 def test_a_job_is_its_owners(action):
     """Ada may with hers, not with eve's, and not where nobody is named."""
     assert authorise(ADA, action, owner="ada") == Allowed()
-    assert authorise(ADA, action, owner="eve") == Refused(
-        f"ada may not {action}.", "only its owner or an administrator may"
-    )
+    assert authorise(ADA, action, owner="eve") == Refused(f"ada may not {action}.", f"only {POLICY[action].who} may")
     assert isinstance(authorise(ADA, action), Refused)
+
+
+@pytest.mark.parametrize(("action", "right"), [(Action.FETCH_OUTPUTS, "readable"), (Action.SHARE_OUTPUTS, "owner")])
+def test_the_access_rules_of_outputs_decide(action, right):
+    """Also about who submitted the job; each action by its own right, and an administrator without any."""
+    others = [name for name in ("owner", "readable", "writeable", "executable") if name != right]
+    assert authorise(ADA, action, owner="eve", rights=Rights(**{right: True})) == Allowed()
+    assert isinstance(authorise(ADA, action, owner="ada", rights=Rights(**dict.fromkeys(others, True))), Refused)
+    assert authorise(ROOT, action, owner="ada", rights=DENIED) == Allowed()
+
+
+def test_a_list_shows_what_the_policy_allows():
+    """One's own things, or everybody's to an administrator."""
+    assert (whose(ADA.user), whose(ROOT.user)) == ("ada", None)
+    for name in ("ada", "eve"):
+        allowed = authorise(ADA, Action.SEE_JOB, owner=name) == Allowed()
+        assert allowed is (whose(ADA.user) in {name, None})
 
 
 @pytest.mark.parametrize("action", [Action.SPEND, Action.SEE_ACCOUNT])

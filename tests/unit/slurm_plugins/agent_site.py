@@ -227,9 +227,13 @@ class AgentSite:
             store=self.job_store,
             environment=self.environment,
         )
-        plan = reply.model_dump(mode="json", exclude={"specification"})
-        vouched = self.voucher.sign(node_kid(NODE, 3), plan, self.script, request.nonce, datetime.now(UTC))
-        return 200, {**plan, "specification": vouched}
+        return 200, self.vouched(reply.model_dump(mode="json"), request.nonce)
+
+    def vouched(self, plan: dict, nonce: str) -> dict:
+        """The plan as the gateway would send it."""
+        plan = {name: value for name, value in plan.items() if name != "specification"}
+        proof = self.voucher.sign(node_kid(NODE, 3), plan, self.script, nonce, datetime.now(UTC))
+        return {**plan, "specification": proof}
 
     def _prolog_failed(self, said: dict) -> tuple[int, dict]:
         wire.PrologFailedRequest.model_validate(said)

@@ -258,7 +258,7 @@ def test_an_input_never_leaves_the_working_directory(site, destination):
     reply = site._prolog({"scheduler_id": SLURM_ID})[1]
     url = site.store.presign_get(good.key, 60, "node")
     reply["inputs"] = [{"destination": destination, "size": 1, "sha256": good.sha256, "url": url}]
-    site.hook = lambda name, _: (200, reply) if name == "prolog" else None
+    site.hook = lambda name, said: (200, site.vouched(reply, said["nonce"])) if name == "prolog" else None
     assert site.run("prolog") == 0
     assert "would leave" in named(site, "prolog-failed")[0]["error"]
     assert not Path("/etc/burst-was-here").exists()
@@ -268,7 +268,9 @@ def test_a_directory_elsewhere_is_refused(site):
     """A job's directory lies directly below the one for them."""
     for directory in ("/srv/elsewhere", f"{site.jobs}/../x", f"{site.jobs}/..", f"{site.jobs}/a/b"):
         reply = {**site._prolog({"scheduler_id": SLURM_ID})[1], "directory": directory}
-        site.hook = lambda name, _, reply=reply: (200, reply) if name == "prolog" else None
+        site.hook = lambda name, said, plan=reply: (
+            (200, site.vouched(plan, said["nonce"])) if name == "prolog" else None
+        )
         assert site.run("prolog") == 0
         assert "no place for a job" in named(site, "prolog-failed")[-1]["error"]
 
