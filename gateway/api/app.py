@@ -55,7 +55,8 @@ def openid_configuration(gateway: TheGateway) -> dict[str, Any]:
 @public.get(issuer.JWKS_PATH)
 def jwks(gateway: TheGateway) -> dict[str, Any]:
     """The gateway's public keys: of job credentials, which others verify, and of receipts and certificates."""
-    return {"keys": [*gateway.people.credentials.ring.jwks()["keys"], *gateway.people.ring.jwks()["keys"]]}
+    now = gateway.people.now()
+    return {"keys": [*gateway.people.credentials.ring.jwks(now)["keys"], *gateway.people.ring.jwks(now)["keys"]]}
 
 
 @public.get(AGENT_PATH, response_class=PlainTextResponse)
