@@ -21,7 +21,7 @@ from gateway.errors import SetupError
 from gateway.identity.audit import Act
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.keys import algorithm
-from gateway.identity.sealed_file import SealedFile, changing, is_sealed, read_privately, write_privately
+from gateway.identity.sealed_file import SealedFile, changing, forget_torn, is_sealed, read_privately, write_privately
 from gateway.identity.sealing import Sealer, key_id, make_sealing_key
 from gateway.settings import Settings
 from gateway.storage.database import Database
@@ -83,6 +83,7 @@ def _rotate_sealing(settings: Settings, key_file: Path | None) -> dict[str, Any]
         write_privately(place.path, written(keys))
         files, values = _reseal(settings, Sealer(*keys))
         write_privately(place.path, written(keys[: 1 if alone else 2]))
+        forget_torn(place.path)
     _tell(settings, "sealing", f"sealed {files} files and {values} values with {key_id(keys[0])}")
     return {"key": key_id(keys[0]), "file": str(place.path), "files": files, "values": values, "keeps_last": not alone}
 
@@ -97,6 +98,7 @@ def _reseal(settings: Settings, sealer: Sealer) -> tuple[int, int]:
             new = SealedFile(path, sealer)
             sealed = sealer.reseal(content.decode()).encode() if is_sealed(content) else new.closed(content)
             write_privately(path, sealed)
+            forget_torn(path)
     with _database(settings) as database, database.begin() as connection:
         return len(files), reseal_all(connection, sealer)
 

@@ -99,7 +99,7 @@ def sealed_files(settings: Settings) -> list[Path]:
     """The files of the folder of secrets that are sealed."""
     if not settings.secrets_dir.exists():
         return []
-    files = (path for path in sorted(settings.secrets_dir.iterdir()) if path.is_file())
+    files = (path for path in sorted(settings.secrets_dir.glob("[!.]*")) if path.is_file())
     return [path for path in files if is_sealed(path.read_bytes())]
 
 

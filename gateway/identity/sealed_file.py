@@ -104,6 +104,12 @@ def create_privately(path: Path, content: bytes) -> None:
     _sync(path.parent)
 
 
+def forget_torn(path: Path) -> None:
+    """Remove what processes that were killed while they wrote the file have left beside it."""
+    for left in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 16}"):
+        left.unlink(missing_ok=True)
+
+
 @contextmanager
 def changing(folder: Path) -> Iterator[None]:
     """Hold the folder against every other process that changes its secrets by reading them first. Not to be nested."""
