@@ -94,7 +94,8 @@ class ProcessWatch:
     """The command lines and environments of all processes that began since it did, kept as they were seen."""
 
     def __init__(self) -> None:
-        self._old = {number: _started(number) for number in _numbers()}
+        self._old = _numbers()
+        self._words: dict[str, bytes] = {}
         self._seen: dict[bytes, str] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="process-watch", daemon=True)
@@ -111,13 +112,15 @@ class ProcessWatch:
 
     def look(self) -> None:
         """Look once."""
-        for number in _numbers():
-            if self._old.get(number, "") == (started := _started(number)) or not started:
-                continue
-            for kind in ("cmdline", "environ"):
-                with suppress(OSError):
-                    content = Path("/proc", number, kind).read_bytes()
-                    self._seen.setdefault(content, f"{kind} of {number} ({_name(number)})")
+        numbers = _numbers()
+        self._old &= numbers  # the kernel may give a number again
+        for number in numbers - self._old:
+            with suppress(OSError):
+                words = Path("/proc", number, "cmdline").read_bytes()
+                # Both change together, when a process becomes another program (execve(2)).
+                if self._words.get(number) != words:
+                    environment = Path("/proc", number, "environ").read_bytes()
+                    self._keep(number, words, environment)
 
     @property
     def seen(self) -> dict[bytes, str]:
@@ -128,6 +131,11 @@ class ProcessWatch:
         """The secrets in what was seen."""
         secrets = tuple(secrets)
         return {finding for content, place in self.seen.items() for finding in search(place, content, secrets)}
+
+    def _keep(self, number: str, words: bytes, environment: bytes) -> None:
+        self._words[number] = words
+        for kind, content in (("cmdline", words), ("environ", environment)):
+            self._seen.setdefault(content, f"{kind} of {number} ({_name(number)})")
 
     def _watch(self) -> None:
         while not self._ended.wait(_LOOK_S):
@@ -146,16 +154,9 @@ def _encoded(value: bytes) -> Iterator[bytes]:
         yield quote_from_bytes(inner, safe="").encode()
 
 
-def _numbers() -> list[str]:
-    return [path.name for path in Path("/proc").glob("[0-9]*")]
-
-
-def _started(number: str) -> str:
-    """When a process began, in ticks since boot (proc_pid_stat(5), field 22); empty if it is gone."""
-    try:
-        return Path("/proc", number, "stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+def _numbers() -> set[str]:
+    with os.scandir("/proc") as entries:
+        return {entry.name for entry in entries if entry.name.isdecimal()}
 
 
 def _name(number: str) -> str:

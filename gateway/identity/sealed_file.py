@@ -87,8 +87,12 @@ def read_privately(path: Path, others: int = _OTHERS) -> bytes:
 
 
 def write_privately(path: Path, content: bytes) -> None:
-    """Replace a file of mode 0600 whole, on the disk when this returns."""
-    _written(path, content).replace(path)
+    """Replace a file of mode 0600 whole, on the disk when this returns; root leaves it to the owner that it had."""
+    temporary = _written(path, content)
+    if os.geteuid() == 0 and path.exists():
+        status = path.stat()
+        os.chown(temporary, status.st_uid, status.st_gid)
+    temporary.replace(path)
     _sync(path.parent)
 
 

@@ -14,6 +14,7 @@ from secret_scan import Secret
 from gateway.bootstrap.rings import credential_keys, signing_keys
 from gateway.bootstrap.sealing_key import keeper
 from gateway.identity.key_ring import KeyRing
+from gateway.identity.sealing import key_id
 from gateway.identity.site_key import new_key
 from gateway.ssh.authority import Authority
 from gateway.storage.tables import nodes
@@ -44,8 +45,9 @@ def sealed_secrets(site: Site) -> Iterator[Secret]:
 def open_secrets(site: Site) -> Iterator[Secret]:
     """Secrets that lie in a file of their own, for their owner or for a program of others."""
     folder = site.directory
-    for number, key in enumerate(site.machine.sealer._keys()):
-        yield Secret(f"sealing key {number}", key, ("secrets/sealing.key",))
+    for key in site.machine.sealer._keys():
+        yield Secret(f"sealing key {key_id(key)}", key, ("secrets/sealing.key",))
+    yield Secret("witness", (folder / "run/shared-files").read_bytes(), ("run/shared-files",))
     for name in ("admin", "demo"):
         file = f"secrets/{name}.password"
         yield Secret(f"password of {name}", (folder / file).read_bytes().strip(), (file,))

@@ -171,5 +171,21 @@ def test_f09_old_signatures_hold_after_a_rotation_and_new_ones_are_the_new_keys(
     assert acts == [("key:sealing",), ("key:signing",), ("key:credentials",)]
 
 
+@pytest.mark.root
+def test_no_secret_of_a_container_node_is_where_it_does_not_belong(site: Site) -> None:
+    """The same search with nodes that are systems of their own, through all that they wrote."""
+    with ProcessWatch()() as watch:
+        seen = Run(site, watch)
+        job = site.submit(SCRIPT)
+        at_gate(site, job)
+        seen.look()
+        assert finish(site, job).state == "COMPLETED"
+        seen.look()
+    assert leaks(seen.found, seen.secrets.values()) == []
+    assert leaks(watch.search(seen.secrets.values()), seen.secrets.values()) == []
+    kinds = ("join token", "credential in", "munge key")
+    assert [kind for kind in kinds if not any(each.secret.startswith(kind) for each in seen.found)] == []
+
+
 def _sockets(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if not (path := Path(folder, name)).is_file() and not path.is_dir()]

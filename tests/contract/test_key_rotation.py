@@ -235,6 +235,15 @@ def test_rings_are_rotated_and_listed(directory):
     assert (directory / "secrets/sealing.key").read_text().strip() not in str(listed)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_root_leaves_the_files_to_the_service(directory):
+    """A rotation by the administrator locks the gateway's own user out of nothing."""
+    for path in (directory / "secrets").iterdir():
+        os.chown(path, 65534, 65534)
+    rotate(directory)
+    assert {path.stat().st_uid for path in (directory / "secrets").iterdir()} == {65534}
+
+
 def test_a_directory_without_a_gateway_is_said_to_be_one(tmp_path):
     """Nothing is made there."""
     for act in (keys.listed, rotate):
