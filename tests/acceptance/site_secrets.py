@@ -47,7 +47,8 @@ def open_secrets(site: Site) -> Iterator[Secret]:
     folder = site.directory
     for key in site.machine.sealer._keys():
         yield Secret(f"sealing key {key_id(key)}", key, ("secrets/sealing.key",))
-    yield Secret("witness", (folder / "run/shared-files").read_bytes(), ("run/shared-files",))
+    if (witness := folder / "run/shared-files").exists():  # not with nodes that share nothing
+        yield Secret("witness", witness.read_bytes(), ("run/shared-files",))
     for name in ("admin", "demo"):
         file = f"secrets/{name}.password"
         yield Secret(f"password of {name}", (folder / file).read_bytes().strip(), (file,))

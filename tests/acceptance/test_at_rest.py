@@ -24,6 +24,9 @@ from gateway.identity.keys import make_key, public_jwk
 from gateway.identity.sessions import CERTIFICATE_TYPE
 from gateway.wire import JobView
 
+# A whole gateway, on a machine that may do much else meanwhile.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 SCRIPT = f"""\
 #SBATCH --time=2
 env > environment.txt
@@ -53,10 +56,14 @@ class Run:
         assert self.answers[-1].code == 0, self.answers[-1].err
         return self.answers[-1]
 
-    def look(self) -> None:
-        """Learn the secrets of this moment and search the directory."""
+    def learn(self) -> None:
+        """Learn the secrets of this moment."""
         for source in (sealed_secrets, open_secrets, passing_secrets):
             self.secrets |= {secret.name: secret for secret in source(self.site)}
+
+    def look(self) -> None:
+        """And search the directory for all that were ever known."""
+        self.learn()
         self.found |= search_tree(self.site.directory, self.secrets.values())
 
     def through(self) -> Run:
@@ -69,9 +76,9 @@ class Run:
         listed = self.burst("keys", "list", "--json", *directory).json
         self.old = tuple(listed[ring][0]["key"] for ring in ("signing", "credentials"))
         self.burst("keys", "rotate", "--json", *directory)
-        self.look()
+        self.learn()
         self.job = finish(self.site, job)
-        for words in (("jobs",), ("job", str(job.id)), ("logs", str(job.id)), ("receipt", str(job.id)), ("nodes",)):
+        for words in (("job", str(job.id)), ("logs", str(job.id)), ("nodes",)):
             self.burst(*words)
         self.look()
         return self
