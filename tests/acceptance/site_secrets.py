@@ -26,6 +26,8 @@ IN_THE_CLEAR = {"secrets/munge.key", "secrets/jwt.key", "secrets/store.json"}
 _ON_NODES = ("cloud/*/identity.json", "cloud/*/munge.key")
 # While the gateway shares a secret with each node, its database has that secret.
 _SHARED = ("state.db", "state.db-wal") if "secret" in nodes.c else ()
+# cloud-init keeps what it was given, for root of the node.
+_CLOUD_INIT = "cloud/*/var/lib/cloud/instances/*"
 _PRIVATE = {"secret", "key", "d", "private_key", "session_key"}
 
 
@@ -66,7 +68,9 @@ def passing_secrets(site: Site) -> Iterator[Secret]:
     for path in _files(site, "user-data"):
         name, text = str(path.relative_to(site.directory)), path.read_text()
         yield Secret(
-            f"join token in {name}", _member(text, "token").encode(), ("cloud/*/user-data", "cloud/*/join.json")
+            f"join token in {name}",
+            _member(text, "token").encode(),
+            ("cloud/*/user-data", "cloud/*/join.json", _CLOUD_INIT),
         )
     for path in _files(site, "identity.json"):
         facts, name = json.loads(path.read_text()), str(path.relative_to(site.directory))

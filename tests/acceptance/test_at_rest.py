@@ -189,6 +189,8 @@ def test_no_secret_of_a_container_node_is_where_it_does_not_belong(site: Site) -
         assert finish(site, job).state == "COMPLETED"
         seen.look()
     assert leaks(seen.found, seen.secrets.values()) == []
+    files = {path for each in seen.found if (path := site.directory / each.place).exists()}
+    assert [str(path) for path in files if path.stat().st_mode & 0o077] == []
     assert leaks(watch.search(seen.secrets.values()), seen.secrets.values()) == []
     kinds = ("join token", "credential in", "munge key")
     assert [kind for kind in kinds if not any(each.secret.startswith(kind) for each in seen.found)] == []
