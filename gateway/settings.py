@@ -265,8 +265,8 @@ class Settings(BaseSettings):
     )
     sealing_key_file: Path | None = Field(
         default=None,
-        description="file of the key that secrets at rest are encrypted with; made if it is not there, mode 0600; "
-        "default: secrets/sealing.key",
+        description="file of the key that secrets at rest are encrypted with, mode 0600: 32 raw bytes or their base64; "
+        "made if nothing is sealed yet; default: secrets/sealing.key",
     )
     datacite_repository: str | None = Field(default=None, description="repository id at DataCite, such as ABCD.LAB")
     datacite_password_file: Path | None = Field(default=None, description="file that holds the repository's password")

@@ -79,7 +79,8 @@ def authorisation_server(gateway: TheGateway, response: Response) -> dict[str, A
 def jwks(gateway: TheGateway, response: Response) -> dict[str, Any]:
     """The gateway's public keys: of job credentials, which others verify, and of receipts and certificates."""
     response.headers["Cache-Control"] = _CACHED
-    return {"keys": [*gateway.people.credentials.ring.jwks()["keys"], *gateway.people.ring.jwks()["keys"]]}
+    now = gateway.people.now()
+    return {"keys": [*gateway.people.credentials.ring.jwks(now)["keys"], *gateway.people.ring.jwks(now)["keys"]]}
 
 
 @public.get(AGENT_PATH, response_class=PlainTextResponse)

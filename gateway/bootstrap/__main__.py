@@ -53,7 +53,8 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
         case "check" | "audit":
             return check(directory) if options.verb == "check" else audit(directory, options.known)
         case _:
-            return _of_site(options, directory, assignments)
+            of_keys = options.verb.startswith("keys-")
+            return _of_keys(options, directory) if of_keys else _of_site(options, directory, assignments)
 
 
 def _of_site(options: argparse.Namespace, directory: Path, assignments: dict[str, str]) -> dict[str, Any]:
@@ -66,6 +67,14 @@ def _of_site(options: argparse.Namespace, directory: Path, assignments: dict[str
             return site.add_user(directory, options.name, options.credits)
 
 
+def _of_keys(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    from gateway.bootstrap import keys  # noqa: PLC0415 - the database takes a while to import
+
+    if options.verb == "keys-list":
+        return keys.listed(directory)
+    return keys.rotate(directory, options.ring or keys.RINGS, options.key_file, _tell)
+
+
 def _serve(settings: Settings) -> None:
     # The web server takes a second to import, which the other verbs do not need.
     from gateway.bootstrap.serve import serve  # noqa: PLC0415
@@ -75,7 +84,8 @@ def _serve(settings: Settings) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.bootstrap", description=__doc__)
-    verbs = ("up", "down", "check", "audit", "serve", "site-install", "site-uninstall", "site-user")
+    lives = ("up", "down", "check", "audit", "serve", "keys-list", "keys-rotate")
+    verbs = (*lives, "site-install", "site-uninstall", "site-user")
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("--dir", dest="directory", type=Path, required=True)
     parser.add_argument("--foreground", action="store_true")
@@ -83,6 +93,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--name")
     parser.add_argument("--known", metavar="HASH")
+    parser.add_argument("--ring", action="append", choices=("signing", "credentials", "sealing"))
+    parser.add_argument("--key-file", type=Path)
     parser.add_argument("--credits", type=float, default=0.0)
     return parser.parse_args()
 

@@ -12,6 +12,7 @@ from gateway.bootstrap.clock import utc_now
 from gateway.bootstrap.machine import Machine
 from gateway.bootstrap.prices import offers_of
 from gateway.bootstrap.provisioning import know_nodes, lister_of, provisioner_of
+from gateway.bootstrap.rings import signing_keys
 from gateway.bootstrap.services import arrivals_of, services
 from gateway.engines.run import Place
 from gateway.engines.site_slurm import SiteSlurm
@@ -51,7 +52,7 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     """Wire everything; nothing is started but the database's schema is brought up to date."""
     database = Database(settings.database_url)
     database.migrate()
-    ring = KeyRing.open(settings.secrets_dir / "signing-keys.json", utc_now())
+    ring = signing_keys(settings, machine.sealer)
     slurm = machine.slurm if isinstance(machine.slurm, SiteSlurm) else None
     ports = _ports(settings, machine, database, ring)
     ready = NodesReady()

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from gateway.bootstrap.secret_file import kept
+from gateway.bootstrap.sealing_key import keeper, place_of, sealer_of
 from gateway.daemons import Daemon
 from gateway.engines import distribution, ports
 from gateway.engines.distribution import Distribution
 from gateway.engines.embedded import EmbeddedSlurm, Site, own_address
 from gateway.engines.site_slurm import OnNodes, SiteSlurm
 from gateway.engines.slurm_conf import Form
-from gateway.identity.sealing import Sealer, make_sealing_key
+from gateway.errors import SetupError
+from gateway.identity.sealing import Sealer
 from gateway.provisioning.cloud_router import CloudRouter
 from gateway.provisioning.clouds import end_all, open_cloud
 from gateway.provisioning.local_cloud import LocalCloud
@@ -59,7 +60,7 @@ class Machine:
             cloud = pool.submit(LocalCloud.open, settings, progress)
             found = pool.submit(distribution.find, settings.slurm, settings.cache_dir, settings.image_suite, progress)
             machine = cls(settings, cloud.result(), found.result())
-        _ = machine.provider  # what is wrong with a cloud's settings is said now
+        _ = machine.secret, machine.provider  # what is wrong with the sealing key or a cloud's settings is said now
         _record(settings).write_text(json.dumps(machine.facts()))
         return machine
 
@@ -75,7 +76,13 @@ class Machine:
 
     def facts(self) -> dict[str, object]:
         """What ``existing`` makes it from again."""
-        return {"form": self.cloud.form, "reason": self.cloud.reason, "slurm": self.distribution.facts()}
+        return {
+            "form": self.cloud.form,
+            "reason": self.cloud.reason,
+            "slurm": self.distribution.facts(),
+            "fingerprint": self.fingerprint,
+            "sealing_key": str(place_of(self.settings).path),
+        }
 
     @property
     def isolated(self) -> bool:
@@ -160,7 +167,7 @@ class Machine:
     @property
     def site_id(self) -> str:
         """Of this directory alone, where names of several gateways meet."""
-        return hashlib.sha256(self.secret).hexdigest()[:16]
+        return self.fingerprint[:16]
 
     @property
     def audience(self) -> str:
@@ -171,29 +178,39 @@ class Machine:
     def node_authority(self) -> Authority:
         """Who certifies people's keys for its nodes; it is not the one by which the gateway itself logs in to hosts."""
         private = self.settings.secrets_dir / "node-ca.key"
-        return Authority.kept(private, self.settings.directory / "node-ca.pub")
+        return Authority.kept(private, self.settings.directory / "node-ca.pub", keeper(self.sealer))
 
     @cached_property
     def provider(self) -> CloudRouter:
         """The local cloud and those of the settings, through libcloud. Raises SetupError."""
-        others = {cloud.name: open_cloud(cloud, self.settings) for cloud in self.settings.clouds}
+        others = {cloud.name: open_cloud(cloud, self.settings, keeper(self.sealer)) for cloud in self.settings.clouds}
         return CloudRouter(self.cloud.provider(), others)
 
     @cached_property
     def cluster(self) -> str:
         """The tag of this gateway's machines: two gateways of one name may share a cloud account."""
-        return f"{self.settings.name}-{hashlib.sha256(self.secret).hexdigest()[:12]}"
+        return f"{self.settings.name}-{self.fingerprint[:12]}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, hex, of the secret; recorded, so that machines can be ended when the sealing key is lost."""
+        try:
+            return hashlib.sha256(self.secret).hexdigest()
+        except SetupError:
+            record = _record(self.settings)
+            if record.exists() and (known := json.loads(record.read_text()).get("fingerprint")):
+                return str(known)
+            raise
 
     @cached_property
     def secret(self) -> bytes:
         """The key that join tokens are derived from, so that a repeated launch invites the same machine."""
-        return kept(self.settings.secrets_dir / "site.key", lambda: secrets.token_bytes(32))
+        return keeper(self.sealer)(self.settings.secrets_dir / "site.key", lambda: secrets.token_bytes(32))
 
     @cached_property
     def sealer(self) -> Sealer:
         """What encrypts the gateway's secrets at rest; its key is in no database. Raises SetupError."""
-        file = self.settings.sealing_key_file or self.settings.secrets_dir / "sealing.key"
-        return Sealer(kept(file, make_sealing_key))
+        return sealer_of(self.settings)
 
     def start(self, progress: Progress) -> None:
         """Bring up Slurm and the store, or adopt them."""
@@ -215,7 +232,9 @@ class Machine:
         self.store.stop()
         # Last, so that a cloud that is silent keeps nothing else running.
         nodes += [
-            node for cloud in self.settings.clouds for node in end_all(open_cloud(cloud, self.settings), self.cluster)
+            node
+            for cloud in self.settings.clouds
+            for node in end_all(open_cloud(cloud, self.settings, keeper(self.sealer)), self.cluster)
         ]
         return [*sorted(nodes), *sorted(daemons)]
 
@@ -230,6 +249,13 @@ class Machine:
         wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{agent}" --root "{root}"\n')
         wrapper.chmod(0o755)
         return wrapper
+
+
+def key_of_running(settings: Settings) -> Path | None:
+    """Which file the gateway of this directory had its sealing key from when it was last started."""
+    record = _record(settings)
+    known = json.loads(record.read_text()).get("sealing_key") if record.exists() else None
+    return Path(known) if known else None
 
 
 def _record(settings: Settings) -> Path:

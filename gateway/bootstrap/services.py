@@ -10,12 +10,13 @@ from pathlib import Path
 from gateway.bootstrap.clock import utc_now
 from gateway.bootstrap.machine import Machine
 from gateway.bootstrap.prices import catalogue_of, limits_of, offers_of
+from gateway.bootstrap.rings import credential_keys
+from gateway.bootstrap.sealing_key import keeper
 from gateway.bootstrap.secret_file import kept
 from gateway.engines.slurm_conf import PARTITION
 from gateway.errors import DoiRefused
 from gateway.identity.authenticate import Verifier
 from gateway.identity.credentials import Credentials
-from gateway.identity.key_ring import KeyRing
 from gateway.identity.site_key import SiteKey, new_key
 from gateway.identity.specification import Voucher
 from gateway.provisioning import seed
@@ -64,7 +65,7 @@ def services(
 ) -> Gateway:
     """All services of one gateway."""
     verifier = Verifier(audience, settings.clock_skew_s)
-    credential_ring = KeyRing.open(settings.secrets_dir / "credential-keys.json", utc_now(), "ES256")
+    credential_ring = credential_keys(settings, machine.sealer)
     credentials = Credentials(credential_ring, machine.url, audience)
     lifetime = timedelta(hours=settings.session_hours)
     limits = limits_of(settings)
@@ -168,7 +169,8 @@ def arrivals_of(
     """Who welcomes jobs of a site's own sbatch; None without a site."""
     if settings.site is None or ports.site is None:
         return None
-    key = SiteKey.read(kept(settings.secrets_dir / "site-jobs.jwk", new_key), settings.name, audience)
+    secret = keeper(machine.sealer)(settings.secrets_dir / "site-jobs.jwk", new_key)
+    key = SiteKey.read(secret, settings.name, audience)
     offers, users = offers_of(settings, machine), settings.site.users
     service = ArrivalService(ports, ports.site, key, users, offers, limits_of(settings), hands, jobs.wake)
     return Arrivals(ports.site, service.welcome)

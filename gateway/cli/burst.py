@@ -55,6 +55,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "audit": "audit: Say who did what, under which authorisation, at what price.",
         "offers": "nodes: List what can be had, and for how much.",
     },
+    "Keys of a gateway on this machine": {
+        "keys": "keys: List the keys that sign and seal; replace them by new ones.",
+    },
     "A Slurm cluster that is there": {
         "site": "site: Extend its slurm.conf by a cloud partition, and take that back.",
     },

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+from functools import cache
 from typing import Any, Final
 
 from joserfc import jws
 from joserfc.errors import JoseError
+from joserfc.registry import HeaderParameter
 
 from gateway.errors import BadSignature
 from gateway.identity.keys import Key, algorithm
@@ -21,10 +23,12 @@ MAX_TOKEN_CHARS: Final = 8192
 _PARTS = 3
 
 
-def sign(payload: bytes, key: Key, *, kid: str, typ: str) -> str:
-    """Sign ``payload``; the protected header holds alg, kid and typ."""
-    alg = algorithm(key)
-    return jws.serialize_compact({"alg": alg, "kid": kid, "typ": typ}, payload, key, algorithms=[alg])
+def sign(payload: bytes, key: Key, *, kid: str, typ: str, iat: int | None = None) -> str:
+    """Sign ``payload``; the protected header holds alg, kid, typ and, where given, iat (RFC 7519 section 5.3)."""
+    header: dict[str, Any] = {"alg": algorithm(key), "kid": kid, "typ": typ}
+    if iat is not None:
+        header["iat"] = iat
+    return jws.serialize_compact(header, payload, key, registry=_registry(algorithm(key)))
 
 
 def verify(token: str, key: Key, *, typ: str) -> bytes:
@@ -38,7 +42,7 @@ def verify(token: str, key: Key, *, typ: str) -> bytes:
     if not _same(str(header.get("typ")), typ):
         raise BadSignature("The token was signed for another purpose.", hint=f"its typ must be {typ}")
     try:
-        return jws.deserialize_compact(token, key, algorithms=[algorithm(key)]).payload
+        return jws.deserialize_compact(token, key, registry=_registry(algorithm(key))).payload
     except (JoseError, ValueError) as error:
         raise BadSignature(hint="sign the exact bytes that are sent; if the key is lost, burst login") from error
 
@@ -72,6 +76,11 @@ def kid_of(token: str) -> str:
     if not isinstance(kid, str) or not kid:
         raise BadSignature("The token does not name its key.", hint="put the session's id into the header as kid")
     return kid
+
+
+@cache
+def _registry(alg: str) -> jws.JWSRegistry:
+    return jws.JWSRegistry({"iat": HeaderParameter("Issued At", "int")}, algorithms=[alg])
 
 
 def _decode(part: str) -> bytes:

@@ -26,7 +26,7 @@ from gateway.provisioning.node import NodeProvider, Size
 from gateway.provisioning.node_image import NodeImage
 from gateway.provisioning.vm_driver import open_vms
 from gateway.settings import CREDIT, CloudSettings, HostSettings, Settings
-from gateway.ssh.authority import Authority
+from gateway.ssh.authority import Authority, Keep
 
 Opener = Callable[[CloudSettings, Settings], NodeProvider]
 """Makes the provider of one cloud. It opens no connection; raises SetupError for what is missing or wrong."""
@@ -37,10 +37,12 @@ TIMEOUT_S = 60
 _LOOK_S = 1.0
 
 
-def open_cloud(cloud: CloudSettings, settings: Settings) -> NodeProvider:
-    """The provider of a cloud. Raises SetupError."""
+def open_cloud(cloud: CloudSettings, settings: Settings, keep: Keep | None = None) -> NodeProvider:
+    """The provider of a cloud; ``keep`` keeps a private key of the gateway's own. Raises SetupError."""
     if cloud.kind not in KINDS:
         raise SetupError(f"cloud {cloud.name}: there is no kind {cloud.kind}", hint=f"there are {', '.join(KINDS)}")
+    if cloud.kind == "hosts":
+        return _hosts(cloud, settings, keep)
     return KINDS[cloud.kind](cloud, settings)
 
 
@@ -164,7 +166,7 @@ def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
     )
 
 
-def _hosts(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
+def _hosts(cloud: CloudSettings, settings: Settings, keep: Keep | None = None) -> LibcloudProvider:
     """Hosts that are already there (docs/bare-metal.md). ``options``: ``hosts``, the inventory."""
     listed = _options(cloud, "hosts").get("hosts", [])
     try:
@@ -173,7 +175,7 @@ def _hosts(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise SetupError(f"cloud {cloud.name}: hosts.{where}: {first['msg']}", hint="see docs/bare-metal.md") from None
-    authority = Authority.kept(settings.secrets_dir / "ssh-ca.key", settings.directory / "ssh-ca.pub")
+    authority = Authority.kept(settings.secrets_dir / "ssh-ca.key", settings.directory / "ssh-ca.pub", keep)
     folder = settings.directory / "hosts" / cloud.name
     return open_hosts(cloud.name, hosts, sizes_of(cloud), authority=authority, folder=folder)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,6 +35,10 @@ LIFE = timedelta(minutes=5)
 CLOCKS_MAY_DIFFER = timedelta(minutes=1)
 
 
+Keep = Callable[[Path, Callable[[], bytes]], bytes]
+"""Gives the secret of a file, made by the second if the file is not there: how it lies on the disk is its own."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """A private key in OpenSSH's format and, where the host asks for one, the certificate of its public half."""
@@ -53,12 +58,12 @@ class Authority:
     private_key: bytes
 
     @classmethod
-    def kept(cls, private_file: Path, public_file: Path) -> Authority:
-        """The one whose key is in ``private_file``, made at the first use; its public line is written for hosts."""
-        if not private_file.exists():
-            private_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_once(private_file, make_private_key())
-        authority = cls(private_file.read_bytes())
+    def kept(cls, private_file: Path, public_file: Path, keep: Keep | None = None) -> Authority:
+        """The one whose key is in ``private_file``, made at the first use; its public line is written for hosts.
+
+        ``keep`` reads and writes the key, sealed in a gateway's own directory; without it the file is plain.
+        """
+        authority = cls((keep or _plainly)(private_file, make_private_key))
         line = f"{authority.public_line}\n"
         if not public_file.exists() or public_file.read_text() != line:
             public_file.write_text(line)
@@ -130,6 +135,13 @@ def _client_key(public_line: str) -> Ed25519PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise InvalidRequest("The SSH key is not an Ed25519 key.", hint=hint, field="public_key")
     return key
+
+
+def _plainly(path: Path, make: Callable[[], bytes]) -> bytes:
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_once(path, make())
+    return path.read_bytes()
 
 
 def _write_once(path: Path, secret: bytes) -> None:

@@ -1,7 +1,8 @@
-"""EmbeddedStore: a private S3 server, ``rclone serve s3``, that keeps objects as plain files below ``store/``.
+"""EmbeddedStore: a private S3 server, rclone, that keeps objects as plain files below ``store/``.
 
-Invariant: its keys are made once and only ever leave by a file of mode 0600 and the server's own environment, never by
-a command line; its port stays the same for the life of the directory, unless somebody else has taken it meanwhile.
+Invariant: its keys are made once and only ever leave by a file of mode 0600 and a socket in a closed folder, never by
+a command line or an environment; its port stays the same for the life of the directory, unless somebody else has
+taken it meanwhile.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import shutil
 import socket
 import sysconfig
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import httpx2
 
 from gateway.daemons import Daemon
 from gateway.errors import SetupError
@@ -44,6 +47,7 @@ class EmbeddedStore:
         self._keys = settings.secrets_dir / "store.json"
         self._place = settings.run_dir / "store.json"
         self._home = settings.run_dir
+        self._socket = settings.run_dir / "rclone" / "rc"
         self._daemon = Daemon("store", settings.run_dir, settings.log_dir / "store.log")
 
     def start(self, addresses: Sequence[str] = ()) -> None:
@@ -55,7 +59,7 @@ class EmbeddedStore:
         for folder in (self._place.parent, self._daemon.log.parent, self._folder):
             folder.mkdir(parents=True, exist_ok=True)
         place = _read(self._place)
-        if self._daemon.alive() and place.get("addresses") == wanted:
+        if self._daemon.alive() and place.get("addresses") == wanted and _all_answer(wanted, place["port"]):
             return
         self._daemon.stop()
         port = place.get("port")
@@ -69,9 +73,13 @@ class EmbeddedStore:
         if self._daemon.alive():
             return False
         place = _read(self._place)
-        addresses = [f"{address}:{place['port']}" for address in place["addresses"]]
-        self._daemon.start(_command(self._folder, addresses), env=self._environment())
-        self._wait(place["addresses"], place["port"])
+        self._socket.parent.mkdir(mode=0o700, exist_ok=True)
+        self._socket.parent.chmod(0o700)
+        self._socket.unlink(missing_ok=True)
+        self._daemon.start(_command(self._socket), env=self._environment())
+        self._wait(self._socket.exists)
+        self._serve([f"{address}:{place['port']}" for address in place["addresses"]])
+        self._wait(lambda: _all_answer(place["addresses"], place["port"]))
         return True
 
     def stop(self) -> None:
@@ -105,21 +113,30 @@ class EmbeddedStore:
             _write_privately(self._keys, {"access_key": secrets.token_hex(10), "secret_key": secrets.token_hex(32)})
         return _read(self._keys)
 
-    def _environment(self) -> dict[str, str]:
+    def _serve(self, addresses: Sequence[str]) -> None:
+        """Have the process serve, with the keys, by rclone's remote control (rclone.org/rc, serve/start)."""
         keys = self._key_pair()
+        wanted = {"type": "s3", "fs": str(self._folder), "addr": addresses}
+        pair = f"{keys['access_key']},{keys['secret_key']}"
+        try:
+            with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(self._socket)), timeout=_PATIENCE_S) as control:
+                control.post("http://rclone/serve/start", json=wanted | {"auth_key": [pair]}).raise_for_status()
+        except httpx2.HTTPError as error:  # its answer has the keys, so it is not shown
+            self._daemon.stop()
+            raise SetupError("the object store does not serve", hint=f"read {self._daemon.log}") from error
+
+    def _environment(self) -> dict[str, str]:
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self._home),
-            # One CSV field: rclone takes several pairs here.
-            "RCLONE_AUTH_KEY": f'"{keys["access_key"]},{keys["secret_key"]}"',
             # No configuration file: it would be looked for in the user's home.
             "RCLONE_CONFIG": "",
             "RCLONE_CACHE_DIR": str(self._home / "rclone"),
         }
 
-    def _wait(self, addresses: Sequence[str], port: int) -> None:
+    def _wait(self, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE_S
-        while not all(_answers(address, port) for address in addresses):
+        while not done():
             if not self._daemon.alive() or time.monotonic() > deadline:
                 self._daemon.stop()
                 raise SetupError(
@@ -137,10 +154,11 @@ def rclone() -> Path:
     return Path(found)
 
 
-def _command(folder: Path, addresses: Sequence[str]) -> list[str]:
-    listen = [word for address in addresses for word in ("--addr", address)]
+def _command(control: Path) -> list[str]:
+    """rclone with its remote control on a socket that only its user reaches."""
+    listen = ("--rc-addr", f"unix://{control}", "--rc-no-auth")
     # Names are bytes here as they are on Linux: two that differ in normal form only are two objects.
-    return [str(rclone()), "serve", "s3", str(folder), *listen, "--no-unicode-normalization", "--log-level", "NOTICE"]
+    return [str(rclone()), "rcd", *listen, "--no-unicode-normalization", "--log-level", "NOTICE"]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -170,6 +188,10 @@ def _free(addresses: Sequence[str], port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _all_answer(addresses: Sequence[str], port: int) -> bool:
+    return all(_answers(address, port) for address in addresses)
 
 
 def _answers(address: str, port: int) -> bool:

@@ -13,6 +13,8 @@ from gateway_site import NewSite, Site, eventually
 from metal import Metal, metal_in, wait_for_login
 
 from gateway.bootstrap.lifecycle import _toml
+from gateway.bootstrap.sealing_key import keeper, sealer_of
+from gateway.settings import Settings
 from gateway.ssh.authority import Authority
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -47,7 +49,8 @@ def rack_in(folder: Path, new_site: NewSite) -> Iterator[Rack]:
     secrets = site.directory / "secrets"
     secrets.mkdir(parents=True, mode=0o700)
     site.directory.chmod(0o711)
-    authority = Authority.kept(secrets / "ssh-ca.key", site.directory / "ssh-ca.pub")
+    keep = keeper(sealer_of(Settings(directory=site.directory)))
+    authority = Authority.kept(secrets / "ssh-ca.key", site.directory / "ssh-ca.pub", keep)
     with metal_in(folder, site.cache, ["node-a", "node-b"], authority.public_line) as hosts:
         wait_for_login(hosts, authority)
         rack = Rack(site, hosts, authority)

@@ -23,9 +23,9 @@ from botocore.exceptions import ClientError
 from ceph_cluster import Ceph
 from gateway_site import Site, eventually, site_in
 
+from gateway.bootstrap.rings import credential_keys, signing_keys
 from gateway.identity.credentials import CREDENTIAL_TYPE
 from gateway.identity.jws import sign
-from gateway.identity.key_ring import KeyRing
 from gateway.identity.keys import make_pair
 from gateway.staging.external_store import ACCESS_FILE
 from gateway.staging.object_store import S3Store, StoreAccess
@@ -277,7 +277,8 @@ def test_a_forged_altered_or_foreign_token_is_refused(keyed: Keyed, first: Runni
     head, body, signature = first.token.split(".")
     claims, now = _claims(first.token), datetime.now(UTC)
     # The gateway's own key, in the hands of whoever tests it.
-    ring = KeyRing.open(keyed.site.directory / "secrets/credential-keys.json", now, "ES256")
+    machine = keyed.site.machine
+    ring = credential_keys(machine.settings, machine.sealer)
 
     def signed(**other: Any) -> str:
         return ring.sign(json.dumps(claims | other).encode(), CREDENTIAL_TYPE, now)
@@ -285,7 +286,7 @@ def test_a_forged_altered_or_foreign_token_is_refused(keyed: Keyed, first: Runni
     def later(seconds: int) -> int:
         return int(now.timestamp()) + seconds
 
-    receipts = KeyRing.open(keyed.site.directory / "secrets/signing-keys.json", now)
+    receipts = signing_keys(machine.settings, machine.sealer)
     payload = json.dumps(claims).encode()
     invalid = {
         "another signature": f"{head}.{body}.{signature[:-8]}AAAA{signature[-4:]}",

@@ -14,8 +14,8 @@ from foreign_cluster import USER, ForeignCluster, foreign_cluster
 from gateway_site import Answer, Site, eventually, site_in
 
 from gateway.accounting.settle import verify_receipt
+from gateway.bootstrap.rings import signing_keys
 from gateway.identity.evidence import verify_evidence
-from gateway.identity.key_ring import KeyRing
 from gateway.wire import JobView
 
 pytestmark = [
@@ -123,7 +123,7 @@ def test_its_receipt_and_evidence_hold(site):
         job = work.jobs.get(view.burst_id)
         receipt = work.receipts.of(job.id)
         evidence = work.evidence.get(receipt.authorisation)
-    ring = KeyRing.open(site.gateway.directory / "secrets/signing-keys.json", job.submitted_at)
+    ring = signing_keys(site.gateway.machine.settings, site.gateway.machine.sealer)
     verify_receipt(receipt, ring.verify)
     assert receipt.held_ucr == 7 * 60 * 1_200_000 // 3600
     assert 0 < receipt.charged_ucr < receipt.held_ucr

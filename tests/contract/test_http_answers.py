@@ -14,6 +14,8 @@ from pydantic import TypeAdapter
 
 from gateway import wire
 from gateway.api.app import MAX_BODY_BYTES
+from gateway.bootstrap.rings import signing_keys
+from gateway.bootstrap.sealing_key import sealer_of
 from gateway.settings import CREDIT
 
 TOO_LONG = "Pathname of a file, directory or other parameter too long"
@@ -363,8 +365,8 @@ def test_no_answer_and_no_log_tells_a_secret(door, demo, held):
     told = [demo.send("GET", path).text for path in paths]
     told += [door.http.get(path).text for path in ("/metrics", "/.well-known/jwks.json", "/node-agent.py")]
     told += [door.http.get("/openapi.json").text, door.log()]
-    jwks = json.loads((door.settings.secrets_dir / "signing-keys.json").read_text())
-    secret = [key["jwk"]["d"] for key in jwks["keys"]]
+    ring = signing_keys(door.settings, sealer_of(door.settings))
+    secret = [ring.current.key.as_dict(private=True)["d"]]
     secret += [(door.settings.secrets_dir / f"{user}.password").read_text() for user in ("demo", "admin")]
 
     assert not [text[:80] for text in told for one in secret if one in text]

@@ -242,12 +242,16 @@ def test_threads_share_a_store(store):
     assert len(list(store.list("threads/"))) == 160
 
 
-def test_the_secret_is_in_no_command_line_and_no_log(embedded):
+def test_the_secret_is_in_no_command_line_no_environment_and_no_log(embedded):
     """Other users of the machine see the process list; the keys are only in a file for the owner."""
     secret = embedded.access.secret_key.encode()
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert any(b"serve\0s3" in command for command in commands)
     assert not any(secret in command for command in commands)
+    process = Path("/proc", str(embedded._daemon.pid()))
+    assert b"\0rcd\0" in (process / "cmdline").read_bytes()
+    assert b"RCLONE_CONFIG=" in (process / "environ").read_bytes()
+    assert secret not in (process / "environ").read_bytes()
+    assert embedded._socket.parent.stat().st_mode & 0o777 == 0o700
     directory = embedded._keys.parents[1]
     assert secret not in (directory / "log" / "store.log").read_bytes()
     assert embedded._keys.stat().st_mode & 0o777 == 0o600

@@ -10,8 +10,9 @@ import botocore
 import pytest
 from botocore.exceptions import ClientError
 
+from gateway.bootstrap.rings import credential_keys
+from gateway.bootstrap.sealing_key import sealer_of
 from gateway.identity.credentials import CREDENTIAL_TYPE
-from gateway.identity.key_ring import KeyRing
 
 CALL = {
     "Action": "AssumeRoleWithWebIdentity",
@@ -32,7 +33,7 @@ def sdk(door):
 def credential(door):
     """A credential as the gateway makes them, of no job."""
     now = datetime.now(UTC)
-    ring = KeyRing.open(door.settings.secrets_dir / "credential-keys.json", now, "ES256")
+    ring = credential_keys(door.settings, sealer_of(door.settings))
     configuration = door.http.get("/.well-known/openid-configuration").json()
     session = door.log_in("demo").session
     claims = {

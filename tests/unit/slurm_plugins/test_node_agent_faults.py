@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import signal
 import threading
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from agent_site import NODE, SLURM_ID, named, until
 
 
-def test_killed_in_the_middle_it_goes_on_where_it_was(site):
+def test_killed_in_the_middle_it_goes_on_where_it_was(site, embedded):
     """kill -9 during the second batch; run again, every file is there once and the first batch is not sent again."""
     site.run("prolog")
     for number in range(620):
@@ -36,7 +35,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(site):
     with uploads.open("a") as file:
         file.write('\n{"key": "torn')
     site.hook = lambda *_: None
-    inodes = {path: path.stat().st_ino for path in stored_files(site)}
+    inodes = {path: path.stat().st_ino for path in stored_files(site, embedded)}
     assert site.run("epilog") == 0, site.log
     assert batches == [500, 120]
     assert [len(said["paths"]) for said in named(site, "presign")][-1] == 120
@@ -46,16 +45,10 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(site):
     assert not site.directory.exists()
 
 
-def stored_files(site) -> list[Path]:
+def stored_files(site, embedded) -> list[Path]:
     """The embedded store keeps objects as plain files; a replaced object is another file."""
-    folder = Path(re.search(r"serve\0s3\0([^\0]+)", store_command(site)).group(1))
-    return [path for path in (folder / "burst" / site.attempt.prefix / "files").rglob("*") if path.is_file()]
-
-
-def store_command(site) -> str:
-    port = f":{site.store._s3.meta.endpoint_url.rpartition(':')[2]}"
-    commands = (path.read_text() for path in Path("/proc").glob("[0-9]*/cmdline"))
-    return next(command for command in commands if "serve\0s3" in command and port in command)
+    folder = embedded._folder / "burst" / site.attempt.prefix / "files"
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("moment", ["before the report is taken", "after the report is taken"])
