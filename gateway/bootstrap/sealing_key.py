@@ -21,7 +21,7 @@ from gateway.settings import Settings
 
 CREDENTIAL: Final = "burst-sealing-key"
 """Its name in the unit's LoadCredential (systemd.exec(5)); systemd names the folder in CREDENTIALS_DIRECTORY."""
-FILES: Final = ("signing-keys.json", "credential-keys.json", "site.key", "site-jobs.jwk", "ssh-ca.key")
+FILES: Final = ("signing-keys.json", "credential-keys.json", "site.key", "site-jobs.jwk", "ssh-ca.key", "node-ca.key")
 """What is always sealed in the folder of secrets."""
 
 _OTHERS: Final = 0o077
