@@ -40,6 +40,7 @@ from gateway.identity.evidence import EvidenceStore
 from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
+from gateway.identity.principals import PrincipalStore
 from gateway.identity.sealing import Sealer
 from gateway.identity.sessions import SessionStore
 from gateway.identity.users import UserStore
@@ -75,6 +76,10 @@ class Work(Protocol):
     @property
     def sessions(self) -> SessionStore:
         """Their logins."""
+
+    @property
+    def principals(self) -> PrincipalStore:
+        """Programs that act for a project or the site."""
 
     @property
     def nonces(self) -> NonceStore:

@@ -33,7 +33,9 @@ from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.people import PeopleService
+from gateway.service.principals import PrincipalService
 from gateway.service.publications import PublicationService, Publisher
+from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
@@ -95,6 +97,8 @@ def services(
         shared_files=SharedFiles(None if machine.isolated else _witness(settings)),
         devices=DeviceService(people),
         browsers=BrowserService(people),
+        sessions=SessionService(people),
+        principals=PrincipalService(people),
         waiting=WaitingService(ports),
         agent=agent_text(),
         seed=partial(_seed, settings),

@@ -28,6 +28,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "login": "login: Log in; the session's key is made here and stays here.",
         "logout": "login: End the session and forget its key.",
         "whoami": "login: Say where and as whom you are logged in.",
+        "sessions": "sessions: List your logins; end them.",
+        "principals": "principals: Programs that log in by a key of their own.",
     },
     "Jobs": {
         "submit": "submit: Submit a batch script, as sbatch does.",

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.errors import NotFound, SignatureExpired
-from gateway.identity.authenticate import Reader
+from gateway.identity.authenticate import Looker, Reader
 from gateway.identity.browsers import Browser, cookie_hash, make_cookie
-from gateway.identity.sessions import Session, new_session
+from gateway.identity.scopes import ALL
+from gateway.identity.sessions import LoginBy, Origin, Session, new_session
+from gateway.service import logins
 from gateway.service.people import PeopleService
 
 _LONGEST_AGENT = 256
+_LONGEST_HOST = 255
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class BrowserService:
         user = people.check_password(name, password, address)
         now, cookie = people.now(), make_cookie()
         until = now + people.session_lifetime
-        session = new_session(user, public_key, now, people.session_lifetime) if public_key else None
+        origin = Origin(LoginBy.BROWSER, address, agent[:_LONGEST_HOST])
+        session = new_session(user, public_key, now, people.session_lifetime, ALL, origin) if public_key else None
         browser = Browser(
             cookie_hash=cookie_hash(cookie),
             user=user.name,
@@ -54,7 +58,7 @@ class BrowserService:
         )
         with people.works() as work:
             if session is not None:
-                work.sessions.add(session)
+                logins.begin(work, session)
             work.browsers.add(browser)
         return cookie, browser
 
@@ -69,7 +73,11 @@ class BrowserService:
                 raise SignatureExpired("You are not signed in.", hint="sign in") from error
             browser.check(self.people.now())
             session = work.sessions.get(browser.session) if browser.session else None
-            return Visit(browser, Reader(work.users.get(browser.user)), session)
+            user = work.users.get(browser.user)
+            if session is None:
+                return Visit(browser, Reader(user), None)
+            session.check(self.people.now())
+            return Visit(browser, Looker(user, session.scopes), session)
 
     def sign_out(self, browser: Browser) -> None:
         """End a sign-in and the session of its key."""
@@ -77,4 +85,4 @@ class BrowserService:
         with self.people.works() as work:
             work.browsers.end(browser.cookie_hash, now)
             if browser.session is not None:
-                work.sessions.revoke(browser.session, now)
+                logins.end(work, work.sessions.get(browser.session), browser.user, now)

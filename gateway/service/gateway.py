@@ -13,7 +13,9 @@ from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
 from gateway.service.people import PeopleService
+from gateway.service.principals import PrincipalService
 from gateway.service.publications import PublicationService
+from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
@@ -39,6 +41,8 @@ class Gateway:
     devices: DeviceService
     browsers: BrowserService
     waiting: WaitingService
+    sessions: SessionService
+    principals: PrincipalService
     agent: str
     probes: dict[str, Callable[[], object]]
     seed: Callable[[str, str], bytes | None] = lambda _address, _name: None

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from gateway import wire
 from gateway.errors import NotFound
 from gateway.identity.authenticate import Caller, Reader
-from gateway.identity.authorise import Action, Refused, authorise, demand
+from gateway.identity.authorise import Action, Refused, authorise, demand, within
 from gateway.identity.users import Role
 from gateway.jobs.job import NO_TASK, Attempt, Job
 from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
@@ -42,16 +42,16 @@ class JobService:
 
     def find(self, caller: Reader, name: str, action: Action = Action.SEE_JOB) -> Job:
         """By Slurm's id ("12", "12_3") or by its own. Raises NotFound, also for what the caller may not do."""
+        demand(within(caller, action))
         with self.ports.reads() as work:
             job = _find(work, name)
-        verdict = authorise(caller, action, owner=job.user)
-        if isinstance(verdict, Refused) and not verdict.told:
+        if isinstance(authorise(caller, action, owner=job.user), Refused):
             raise NotFound(f"There is no job {name}.", hint="`burst jobs` lists yours")
-        demand(verdict)
         return job
 
     def page(self, caller: Reader, cursor: str | None, limit: int, state: str | None) -> wire.JobPage:
         """Newest first; an admin sees everybody's."""
+        demand(authorise(caller, Action.LIST_JOBS))
         owner = None if caller.user.role is Role.ADMIN else caller.user.name
         with self.ports.reads() as work:
             jobs = work.jobs.page(owner, cursor, limit, state)

@@ -12,6 +12,7 @@ from gateway.storage.jobs import SqlJobs
 from gateway.storage.key_records import SqlKeyRecords
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
+from gateway.storage.principals import SqlPrincipals
 from gateway.storage.publications import SqlPublications
 from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
 from gateway.storage.spending import SqlSpending
@@ -25,6 +26,7 @@ class SqlWork:
         self.groups = SqlGroups(connection)
         self.audit = SqlAudit(connection)
         self.sessions = SqlSessions(connection)
+        self.principals = SqlPrincipals(connection)
         self.nonces = SqlNonces(connection)
         self.evidence = SqlEvidence(connection)
         self.idempotency = SqlIdempotency(connection)

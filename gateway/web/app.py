@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from gateway.service.gateway import Gateway
-from gateway.web import devices, jobs, money, nodes, refusals, sign_in
+from gateway.web import devices, jobs, money, nodes, refusals, sessions, sign_in
 from gateway.web.headers import SecurityHeaders
 
 ROOT = "/web"
@@ -31,7 +31,7 @@ def create_web(gateway: Gateway) -> FastAPI:
     web.state.gateway = gateway
     web.add_middleware(SecurityHeaders, https=gateway.people.issuer.startswith("https:"))
     refusals.install(web)
-    for router in (sign_in.router, devices.router, jobs.router, nodes.router, money.router):
+    for router in (sign_in.router, devices.router, jobs.router, nodes.router, money.router, sessions.router):
         web.include_router(router)
     web.get("/")(_front)
     web.mount("/static", StaticFiles(directory=STATIC), name="static")

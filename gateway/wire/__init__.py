@@ -63,6 +63,15 @@ from gateway.wire.people import (
 )
 from gateway.wire.problem import Problem
 from gateway.wire.publications import GrantRequest, PublicationView, PublishedFiles, PublishRequest
+from gateway.wire.sessions import (
+    AssertionRequest,
+    PrincipalKeyRequest,
+    PrincipalKeyView,
+    PrincipalRequest,
+    PrincipalView,
+    SessionsEnded,
+    SessionView,
+)
 
 __all__ = [
     "MAX_SCRIPT_BYTES",
@@ -71,6 +80,7 @@ __all__ = [
     "NO_NUL",
     "ONE_LINE",
     "SHA256",
+    "AssertionRequest",
     "AttemptView",
     "Balance",
     "BudgetRequest",
@@ -100,6 +110,10 @@ __all__ = [
     "Outputs",
     "PresignReply",
     "PresignRequest",
+    "PrincipalKeyRequest",
+    "PrincipalKeyView",
+    "PrincipalRequest",
+    "PrincipalView",
     "Problem",
     "PrologFailedRequest",
     "PrologReply",
@@ -115,6 +129,8 @@ __all__ = [
     "Request",
     "ResumeRequest",
     "Session",
+    "SessionView",
+    "SessionsEnded",
     "SharedFiles",
     "SlurmId",
     "SlurmToken",
