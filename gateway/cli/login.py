@@ -22,6 +22,7 @@ from gateway.client import profile as profiles
 from gateway.client.device import DeviceLogin
 from gateway.client.session import Session
 from gateway.errors import OptionError
+from gateway.identity.scopes import read_scopes
 from gateway.wire import Identity
 
 
@@ -146,6 +147,7 @@ def _check_together(*, device: bool, user: str | None, password_file: Path | Non
 def _begun(
     url: str, user: str | None, file: Path | None, key_file: Path | None, scopes: tuple[str, ...], *, device: bool
 ) -> Session:
+    read_scopes(scopes)
     if key_file and user:
         return principal.login(url, user, key_file, scopes, patience_s=5)
     return _by_device(url, scopes) if device else _by_password(url, user, file, scopes)

@@ -6,6 +6,7 @@ Invariant: a private key is written to a file of mode 0600 and nowhere else; wha
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +18,9 @@ from gateway.cli.invocation import examples, json_option, scope_option
 from gateway.cli.scopes import said
 from gateway.client import principal as principal_client
 from gateway.errors import OptionError
+from gateway.identity.scopes import read_scopes
 from gateway.wire import PrincipalKeyRequest, PrincipalRequest, PrincipalView
+from gateway.wire.sessions import NAME
 
 _name = click.argument("name")
 _public_key = click.option(
@@ -81,6 +84,10 @@ def add(name: str, project: str | None, scope: tuple[str, ...], public_key: Path
     """Add the principal NAME; the leaders of its project may, and administrators."""
     if not scope:
         raise OptionError("no --scope was given", option="--scope", hint="say what it may do", exit_code=2)
+    read_scopes(scope)
+    if not re.fullmatch(NAME, name):
+        hint = "2 to 32 lower-case letters, digits and dashes, a letter first"
+        raise OptionError(f"{name!r} is no name for a principal", option="NAME", hint=hint, exit_code=2)
     body = PrincipalRequest(name=name, project=project, scopes=scope, public_key=_read(public_key))
     with connected() as gateway:
         _show(gateway.session.post("/principals", body, PrincipalView, safe=False), as_json=as_json)

@@ -9,18 +9,25 @@ import pytest
 from fastapi.routing import APIRoute
 from http_door import API, SCRIPT, problem_of
 
-from gateway.api import accounts, jobs, nodes, publications
+from gateway.api import accounts, jobs, nodes, principals, publications, sessions
 from gateway.identity.keys import make_key
 
-OPEN = {"/api/v1/sessions", "/api/v1/nodes/join", "/api/v1/device", "/api/v1/device/token"}
+OPEN = {
+    ("POST", "/api/v1/sessions"),
+    ("POST", "/api/v1/nodes/join"),
+    ("POST", "/api/v1/device"),
+    ("POST", "/api/v1/device/token"),
+    ("POST", "/api/v1/principals/login"),
+}
 """Endpoints that carry another proof in their body, or ask for one (RFC 8628)."""
 
 SIGNED = sorted(
     (method, route.path)
-    for router in (accounts.router, jobs.router, nodes.router, publications.router)
-    for route in router.routes
-    if isinstance(route, APIRoute) and route.path not in OPEN
+    for module in (accounts, jobs, nodes, publications, sessions, principals)
+    for route in module.router.routes
+    if isinstance(route, APIRoute)
     for method in route.methods
+    if (method, route.path) not in OPEN
 )
 QUOTE = f"{API}/quotes"
 BODY = json.dumps({"script": SCRIPT}).encode()
