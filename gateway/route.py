@@ -42,6 +42,7 @@ from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.peers import PeerStore
+from gateway.identity.principals import PrincipalStore
 from gateway.identity.revocations import Revocations
 from gateway.identity.sealing import Sealer
 from gateway.identity.sessions import SessionStore
@@ -83,6 +84,10 @@ class Work(Protocol):
     @property
     def sessions(self) -> SessionStore:
         """Their logins."""
+
+    @property
+    def principals(self) -> PrincipalStore:
+        """Programs that act for a project or the site."""
 
     @property
     def nonces(self) -> NonceStore:

@@ -50,6 +50,7 @@ def who_am_i(caller: TheUser) -> wire.Identity:
         account=caller.user.account,
         session=caller.session.id,
         expires_at=caller.session.expires_at,
+        scopes=tuple(sorted(caller.scopes)),
     )
 
 
@@ -72,9 +73,9 @@ def credit(
 
 
 @router.get("/units")
-def units(gateway: TheGateway, caller: TheUser) -> list[wire.UnitView]:  # noqa: ARG001 - the signature is the point
+def units(gateway: TheGateway, caller: TheUser) -> list[wire.UnitView]:
     """The simulation units that a job can be paid in, with their prices and meters."""
-    return gateway.money.units()
+    return gateway.money.units(caller)
 
 
 @router.get("/budgets")

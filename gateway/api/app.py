@@ -19,8 +19,10 @@ from gateway.api import (
     jobs,
     nodes,
     oauth,
+    principals,
     problems,
     publications,
+    sessions,
     sharing,
     slurm,
     sts,
@@ -105,7 +107,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     problems.install(app)
     machines = (nodes.router, sts.router, oauth.router, credentials.router)
-    people = (accounts.router, federation.about, federation.router, jobs.router)
+    people = (accounts.router, sessions.router, principals.router, federation.about, federation.router, jobs.router)
     shared = (publications.router, publications.pages, sharing.router, sharing.links)
     for router in (public, *people, audit.router, *machines, *shared):
         app.include_router(router)

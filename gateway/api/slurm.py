@@ -20,8 +20,8 @@ from gateway import errors, wire
 from gateway.api import problems
 from gateway.api.signed import TheGateway, TheUser, received
 from gateway.engines.relay import Relayed
+from gateway.identity.authenticate import Reader as Looking
 from gateway.identity.authenticate import Request as SignedRequest
-from gateway.identity.users import User
 from gateway.service.slurm_accounting import Wanted
 
 SLURM, SLURMDB = "/slurm/v0.0.42", "/slurmdb/v0.0.42"
@@ -70,9 +70,9 @@ def requeue(gateway: TheGateway, caller: TheUser, job: str) -> wire.Nothing:
 
 
 @native.get("/shared-files")
-def shared_files(gateway: TheGateway, caller: TheUser) -> wire.SharedFiles:  # noqa: ARG001 - it must have logged in
+def shared_files(gateway: TheGateway, caller: TheUser) -> wire.SharedFiles:
     """Whether nodes see the files of this machine, and how a client proves that it does."""
-    return gateway.shared_files.view()
+    return gateway.shared_files.view(caller)
 
 
 def reader(
@@ -80,11 +80,11 @@ def reader(
     request: Annotated[SignedRequest, Depends(received)],
     x_slurm_user_name: Annotated[str | None, Header()] = None,
     x_slurm_user_token: Annotated[str | None, Header()] = None,
-) -> User:
+) -> Looking:
     """Who looks: by signature, by X-SLURM-USER-TOKEN, or by the same token as a bearer's."""
     scheme, _, rest = (request.authorization or "").partition(" ")
     if scheme.lower() == "burst":
-        return gateway.slurm.admitted(gateway.people.user(request))
+        return gateway.people.user(request)
     bearer = rest.strip() if hmac.compare_digest(scheme.lower().encode(), b"bearer") else ""
     if bool(bearer) == bool(x_slurm_user_token):
         # None at all, or both: slurmrestd takes exactly one.
@@ -92,7 +92,7 @@ def reader(
     return gateway.people.reader(bearer or x_slurm_user_token or "", x_slurm_user_name)
 
 
-Reader = Annotated[User, Depends(reader)]
+Reader = Annotated[Looking, Depends(reader)]
 
 
 def _query(request: Request) -> str:
@@ -121,11 +121,11 @@ def job(gateway: TheGateway, user: Reader, job: str) -> Response:
 
 @router.get(f"{SLURM}/{{kind}}")
 @router.get(f"{SLURM}/{{kind}}/")
-def look(gateway: TheGateway, user: Reader, kind: str, request: Request) -> Response:  # noqa: ARG001 - any user may
+def look(gateway: TheGateway, user: Reader, kind: str, request: Request) -> Response:
     """Nodes, partitions, ping."""
     if kind not in {"nodes", "partitions", "ping"}:
         return _unknown()
-    answer = _pass(gateway.slurm.look(f"/{kind}", _query(request)))
+    answer = _pass(gateway.slurm.look(user, f"/{kind}", _query(request)))
     if kind == "partitions":
         # slurmrestd does not tell which one is the default; sinfo marks it.
         answer.headers["X-Burst-Default-Partition"] = gateway.slurm.default_partition
@@ -133,15 +133,15 @@ def look(gateway: TheGateway, user: Reader, kind: str, request: Request) -> Resp
 
 
 @router.get(f"{SLURM}/node/{{name}}")
-def node(gateway: TheGateway, user: Reader, name: str) -> Response:  # noqa: ARG001
+def node(gateway: TheGateway, user: Reader, name: str) -> Response:
     """One node."""
-    return _pass(gateway.slurm.look(f"/node/{_segment(name)}", ""))
+    return _pass(gateway.slurm.look(user, f"/node/{_segment(name)}", ""))
 
 
 @router.get(f"{SLURM}/partition/{{name}}")
-def partition(gateway: TheGateway, user: Reader, name: str) -> Response:  # noqa: ARG001
+def partition(gateway: TheGateway, user: Reader, name: str) -> Response:
     """One partition."""
-    answer = _pass(gateway.slurm.look(f"/partition/{_segment(name)}", ""))
+    answer = _pass(gateway.slurm.look(user, f"/partition/{_segment(name)}", ""))
     answer.headers["X-Burst-Default-Partition"] = gateway.slurm.default_partition
     return answer
 
@@ -239,7 +239,7 @@ def _refusal(error: errors.BurstError, request: Request) -> Response:
         case errors.BadSignature() | errors.SignatureExpired() | errors.SignatureReplayed():
             return _not_believed(request, words)
         case errors.NotAllowed():
-            return Response(_FAILURE, HTTPStatus.UNAUTHORIZED, headers={"Content-Type": "text/plain"})
+            return _not_allowed(error, words)
         case errors.NotFound():
             return _error(HTTPStatus.NOT_FOUND, _NO_JOB, "Invalid job id specified", words)
         case errors.InvalidRequest():
@@ -251,6 +251,12 @@ def _refusal(error: errors.BurstError, request: Request) -> Response:
             status_code = HTTPStatus.NOT_FOUND if error.errno == _NO_JOB else HTTPStatus.INTERNAL_SERVER_ERROR
             return _error(status_code, error.errno or _DENIED, error.detail)
     raise error
+
+
+def _not_allowed(error: errors.NotAllowed, words: str) -> Response:
+    if isinstance(error, errors.Refused):
+        return _error(HTTPStatus.FORBIDDEN, _DENIED, "Access/permission denied", words)
+    return Response(_FAILURE, HTTPStatus.UNAUTHORIZED, headers={"Content-Type": "text/plain"})
 
 
 def _not_believed(request: Request, words: str) -> Response:

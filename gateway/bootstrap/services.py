@@ -41,7 +41,9 @@ from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
+from gateway.service.principals import PrincipalService
 from gateway.service.publications import PublicationService, Publisher
+from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.sharing import SharingService
 from gateway.service.slurm import SlurmService
@@ -111,6 +113,8 @@ def services(
         shared_files=SharedFiles(None if machine.isolated else _witness(settings)),
         devices=DeviceService(people),
         browsers=BrowserService(people),
+        sessions=SessionService(people),
+        principals=PrincipalService(people),
         waiting=WaitingService(ports),
         federation=FederationService(people),
         sharing=sharing,

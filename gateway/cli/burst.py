@@ -30,6 +30,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "whoami": "login: Say where and as whom you are logged in.",
         "visit": "peers: Log in at another gateway that trusts yours.",
         "peers": "peers: List the gateways that this one trusts; trust another one.",
+        "sessions": "sessions: List your logins; end them.",
+        "principals": "principals: Programs that log in by a key of their own.",
     },
     "Jobs": {
         "submit": "submit: Submit a batch script, as sbatch does.",

@@ -8,6 +8,12 @@ from __future__ import annotations
 import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+scope_option = click.option(
+    "--scope",
+    multiple=True,
+    metavar="SCOPE",
+    help="What the login may do, such as jobs:read; repeat it for more. [default: everything that you may]",
+)
 job_argument = click.argument("job", metavar="ID")
 
 

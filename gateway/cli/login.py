@@ -15,11 +15,14 @@ import click
 import segno
 
 from gateway.cli.display import duration, moment, show_facts, show_json
-from gateway.cli.invocation import examples, json_option
+from gateway.cli.invocation import examples, json_option, scope_option
+from gateway.cli.scopes import said
+from gateway.client import principal
 from gateway.client import profile as profiles
 from gateway.client.device import DeviceLogin
 from gateway.client.session import Session
 from gateway.errors import OptionError
+from gateway.identity.scopes import read_scopes
 from gateway.wire import Identity
 
 
@@ -29,6 +32,8 @@ from gateway.wire import Identity
         "burst login http://127.0.0.1:8080 --user demo --password-file D/secrets/demo.password",
         "burst login --dir .burst/gateway",
         "burst login --device https://burst.lab.example",
+        "burst login --device --scope jobs:read --scope storage:read https://burst.lab.example",
+        "burst login --key-file robot.key --user climate-robot https://burst.lab.example",
         "BURST_PROFILE=lab burst login https://burst.lab.example",
     )
 )
@@ -46,6 +51,12 @@ from gateway.wire import Identity
     help="Of a gateway on this machine: its URL and first passwords are found there. --user is demo or admin.",
 )
 @click.option("--device", is_flag=True, help="Show a code to approve in a browser, here or on a phone; no password.")
+@scope_option
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Of a service principal: its registered key (burst principals new-key). --user is its name.",
+)
 @json_option
 def login(
     url: str | None,
@@ -54,6 +65,8 @@ def login(
     password_file: Path | None,
     directory: Path | None,
     device: bool,
+    scope: tuple[str, ...],
+    key_file: Path | None,
     as_json: bool,
 ) -> None:
     """Log in to the gateway at URL [default: BURST_URL].
@@ -61,16 +74,14 @@ def login(
     An Ed25519 key is made here and certified for some hours; every later request is signed with it. The key is kept
     in your configuration directory, readable by you only.
     """
-    if device and (user or password_file):
-        given = "--user" if user else "--password-file"
-        hint = "give it to the browser that approves, or leave out --device"
-        raise OptionError(f"{given} does not go with --device", option=given, hint=hint, exit_code=2)
+    _check_together(device=device, user=user, password_file=password_file, key_file=key_file)
     if directory is not None:
-        url, user, password_file = _of_directory(directory, url, user, password_file)
+        url, name, found = _of_directory(directory, url, user, password_file)
+        user, password_file = (user, None) if key_file else (name, found)
     where = url or os.environ.get("BURST_URL")
     if not where:
         raise OptionError("no gateway was named", option="url", hint="burst login URL, or set BURST_URL", exit_code=2)
-    with _by_device(where) if device else _by_password(where, user, password_file) as session:
+    with _begun(where, user, password_file, key_file, scope, device=device) as session:
         session.save()
     profile = session.profile
     if as_json:
@@ -102,7 +113,7 @@ def whoami(as_json: bool) -> None:
     if as_json:
         show_json(found)
     else:
-        _show(session.profile, account=found.account, role=found.role)
+        _show(session.profile, account=found.account, role=found.role, scopes=found.scopes)
 
 
 def _of_directory(
@@ -119,13 +130,36 @@ def _of_directory(
     return url or found, name, password_file or directory / "secrets" / f"{name}.password"
 
 
-def _by_password(url: str, user: str | None, file: Path | None) -> Session:
+def _check_together(*, device: bool, user: str | None, password_file: Path | None, key_file: Path | None) -> None:
+    if device and (user or password_file):
+        given = "--user" if user else "--password-file"
+        hint = "give it to the browser that approves, or leave out --device"
+        raise OptionError(f"{given} does not go with --device", option=given, hint=hint, exit_code=2)
+    if key_file and (device or password_file):
+        given = "--device" if device else "--password-file"
+        hint = "a service principal has its key and nothing else"
+        raise OptionError(f"{given} does not go with --key-file", option=given, hint=hint, exit_code=2)
+    if key_file and not user:
+        hint = "give the principal's name"
+        raise OptionError("--key-file needs --user", option="--user", hint=hint, exit_code=2)
+
+
+def _begun(
+    url: str, user: str | None, file: Path | None, key_file: Path | None, scopes: tuple[str, ...], *, device: bool
+) -> Session:
+    read_scopes(scopes)
+    if key_file and user:
+        return principal.login(url, user, key_file, scopes, patience_s=5)
+    return _by_device(url, scopes) if device else _by_password(url, user, file, scopes)
+
+
+def _by_password(url: str, user: str | None, file: Path | None, scopes: tuple[str, ...]) -> Session:
     name = user or click.prompt("User", default=os.environ.get("USER"), err=True)
-    return Session.login(url, name, _password(file, name), patience_s=5)
+    return Session.login(url, name, _password(file, name), scopes=scopes, patience_s=5)
 
 
-def _by_device(url: str) -> Session:
-    waiting = DeviceLogin.begin(url, patience_s=5)
+def _by_device(url: str, scopes: tuple[str, ...]) -> Session:
+    waiting = DeviceLogin.begin(url, scopes=scopes, patience_s=5)
     asked = waiting.asked
     click.echo("Open this page, on any computer or phone, and sign in:\n", err=True)
     click.echo(f"    {asked.verification_uri_complete}\n", err=True)
@@ -152,13 +186,14 @@ def _password(file: Path | None, user: str) -> str:
     return password
 
 
-def _show(profile: profiles.Profile, *, account: str = "", role: str = "") -> None:
+def _show(profile: profiles.Profile, *, account: str = "", role: str = "", scopes: tuple[str, ...] = ()) -> None:
     left = (profile.expires_at - datetime.now(UTC)).total_seconds()
     show_facts(
         [
             ("Gateway", profile.url),
             ("User", profile.user + (f" ({role})" if role else "")),
             ("Account", account),
+            ("May", said(scopes)),
             ("Until", f"{moment(profile.expires_at)} ({duration(left)})"),
         ]
     )

@@ -21,12 +21,13 @@ _HOMES = {
     **dict.fromkeys(("Job", "Result"), "job"),
     "Simulation": "simulation",
     "load_ipython_extension": "notebook",
+    "login": "sign_in",
 }
 """Name → the module below this package that has it."""
 
 __all__ = [
     "Job", "Result", "Simulation",
-    "cancel", "logs", "outputs", "receipt", "result", "status", "submit", "wait",
+    "cancel", "login", "logs", "outputs", "receipt", "result", "status", "submit", "wait",
 ]  # fmt: skip
 
 

@@ -30,10 +30,10 @@ class DeviceLogin:
     asked: wire.DeviceLogin
 
     @classmethod
-    def begin(cls, url: str, *, patience_s: float = 20.0) -> DeviceLogin:
-        """Make a key and ask the gateway for a code. Raises GatewayUnavailable."""
+    def begin(cls, url: str, *, scopes: tuple[str, ...] = (), patience_s: float = 20.0) -> DeviceLogin:
+        """Make a key and ask the gateway for a code; no ``scopes``: for everything. Raises GatewayUnavailable."""
         key = make_key()
-        body = wire.DeviceRequest(public_key=public_jwk(key), host=socket.gethostname() or "unknown")
+        body = wire.DeviceRequest(public_key=public_jwk(key), host=socket.gethostname() or "unknown", scopes=scopes)
         return cls(url, key, post_unsigned(url, "/device", body, wire.DeviceLogin, patience_s=patience_s))
 
     @property

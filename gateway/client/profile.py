@@ -31,6 +31,10 @@ class Profile:
     user: str
     expires_at: datetime
     key: dict[str, str]
+    key_file: str | None = None
+    """Of a service principal: where its registered key is, with which the client logs in again by itself."""
+    scopes: tuple[str, ...] = ()
+    """What it asked for; empty: all that it may have."""
 
     def __repr__(self) -> str:
         return f"Profile(url={self.url!r}, user={self.user!r}, expires_at={self.expires_at.isoformat()!r})"
@@ -87,7 +91,8 @@ def remove(path: Path) -> None:
 def _decode(text: str, path: Path) -> Profile:
     try:
         fields = json.loads(text)
-        return Profile(**{**fields, "expires_at": datetime.fromisoformat(fields["expires_at"])})
+        expires_at, scopes = datetime.fromisoformat(fields["expires_at"]), tuple(fields.get("scopes", ()))
+        return Profile(**{**fields, "expires_at": expires_at, "scopes": scopes})
     except (ValueError, TypeError, KeyError):
         raise SetupError(f"{path} is not a profile", hint="log in again: burst login URL") from None
 

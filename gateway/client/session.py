@@ -6,9 +6,12 @@ Invariant: the private key is made here and never sent; every try of a request i
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
@@ -42,33 +45,43 @@ class Session:
         self.profile = profile
         self.patience_s = patience_s
         self._key = OKPKey.import_key(dict(profile.key))
-        self._http = _http(profile.url)
+        self._http = connection(profile.url)
+        self._kept: Path | None = None
+        self._renewing = threading.Lock()
 
     @classmethod
-    def login(cls, url: str, user: str, password: str, *, patience_s: float = 20.0) -> Self:
-        """Make a key, trade ``password`` for its certificate. Raises NotAllowed for a wrong password."""
-        key = make_key()
-        body = wire.LoginRequest(user=user, password=password, public_key=public_jwk(key))
+    def login(
+        cls, url: str, user: str, password: str, *, scopes: tuple[str, ...] = (), patience_s: float = 20.0
+    ) -> Self:
+        """Make a key, trade ``password`` for its certificate. Raises NotAllowed for a wrong password.
+
+        ``scopes`` are what the login may do of what its user may; none: everything.
+        """
+        key, host = make_key(), socket.gethostname()
+        body = wire.LoginRequest(user=user, password=password, public_key=public_jwk(key), scopes=scopes, host=host)
         session = post_unsigned(url, "/sessions", body, wire.Session, patience_s=patience_s)
         return cls(profile_of(url, key, session), patience_s=patience_s)
 
     @classmethod
     def saved(cls, name: str | None = None) -> Self:
         """The login that ``burst login`` kept; BURST_URL, if set, wins over its URL. Raises NotAllowed without one."""
-        kept = profiles.load(profiles.profile_path(name))
-        if kept.expired(datetime.now(UTC)):
+        path = profiles.profile_path(name)
+        kept = profiles.load(path)
+        if kept.key_file is None and kept.expired(datetime.now(UTC)):
             raise NotAllowed(
                 f"the login of {kept.user} at {kept.url} ended at {kept.expires_at:%Y-%m-%d %H:%M} UTC",
                 hint=f"burst login {kept.url}",
             )
         session = cls(kept)
+        session._kept = path
         if url := os.environ.get("BURST_URL"):
-            session._http = _http(url)
+            session._http = connection(url)
         return session
 
     def save(self, name: str | None = None) -> None:
         """Keep this login for later commands."""
-        profiles.save(self.profile, profiles.profile_path(name))
+        self._kept = profiles.profile_path(name)
+        profiles.save(self.profile, self._kept)
 
     def logout(self, name: str | None = None) -> None:
         """End the session at the gateway, and forget the key whatever the gateway says."""
@@ -101,7 +114,7 @@ class Session:
 
         Raises the gateway's own error, or GatewayUnavailable when nobody answered for ``patience_s`` seconds.
         """
-        return _try(
+        return attempt(
             lambda: self._send(method, API + path, body, headers, max_spend_ucr), patience_s=self.patience_s, safe=safe
         )
 
@@ -120,19 +133,34 @@ class Session:
         headers: Mapping[str, str] | None,
         max_spend_ucr: int | None,
     ) -> httpx2.Response:
+        profile, key = self._signer()
         content = b"" if body is None else _json(body)
         signature = sign_request(
-            self._key,
-            self.profile.session,
+            key,
+            profile.session,
             method,
             target,
             content,
-            self.profile.audience,
+            profile.audience,
             datetime.now(UTC),
             max_spend_ucr=max_spend_ucr,
         )
         signed = {**_JSON, **(headers or {}), "Authorization": f"Burst {signature}"}
         return self._http.request(method, target, content=content, headers=signed)
+
+    def _signer(self) -> tuple[Profile, OKPKey]:
+        """Who signs, with which key; a principal's session is replaced before it ends."""
+        if self.profile.key_file is None:
+            return self.profile, self._key
+        from gateway.client import principal  # noqa: PLC0415 - it is made of this module
+
+        with self._renewing:
+            profile = principal.renewed(self.profile, datetime.now(UTC))
+            if profile is not self.profile:
+                self.profile, self._key = profile, OKPKey.import_key(dict(profile.key))
+                if self._kept is not None:
+                    profiles.save(profile, self._kept)
+            return self.profile, self._key
 
     def close(self) -> None:
         """Close its connections."""
@@ -147,18 +175,20 @@ class Session:
         self.close()
 
 
-def post_unsigned(url: str, path: str, body: BaseModel, answer: type[T], *, patience_s: float) -> T:
-    """POST what needs no signature because nobody is logged in yet."""
-    with _http(url) as http:
+def post_unsigned(url: str, path: str, body: BaseModel, answer: type[T], *, patience_s: float, safe: bool = True) -> T:
+    """POST what needs no signature because nobody is logged in yet; ``safe`` as in ``Session.request``."""
+    with connection(url) as http:
 
         def send() -> httpx2.Response:
             return http.post(API + path, content=_json(body), headers=_JSON)
 
-        return _read(_try(send, patience_s=patience_s, safe=True), answer)
+        return _read(attempt(send, patience_s=patience_s, safe=safe), answer)
 
 
-def profile_of(url: str, key: OKPKey, session: wire.Session) -> Profile:
-    """What is kept of a session for ``key``."""
+def profile_of(
+    url: str, key: OKPKey, session: wire.Session, *, key_file: str | None = None, scopes: tuple[str, ...] = ()
+) -> Profile:
+    """What is kept of a session for ``key``; of a principal's also with what it logs in again."""
     return Profile(
         url=url.rstrip("/"),
         session=session.id,
@@ -166,13 +196,16 @@ def profile_of(url: str, key: OKPKey, session: wire.Session) -> Profile:
         user=session.user,
         expires_at=session.expires_at,
         key={name: str(key.as_dict(private=True)[name]) for name in ("kty", "crv", "x", "d")},
+        key_file=key_file,
+        scopes=scopes,
     )
 
 
 _JSON = {"Content-Type": "application/json", "Accept": "application/json, text/plain"}
 
 
-def _http(url: str) -> httpx2.Client:
+def connection(url: str) -> httpx2.Client:
+    """HTTP to a gateway."""
     # Signed paths must arrive as they were signed, so nothing may redirect them.
     return httpx2.Client(base_url=url.rstrip("/"), timeout=httpx2.Timeout(60.0, connect=5.0), follow_redirects=False)
 
@@ -189,7 +222,7 @@ def _json(body: BaseModel) -> bytes:
     return body.model_dump_json().encode()
 
 
-def _try(send: Callable[[], httpx2.Response], *, patience_s: float, safe: bool) -> httpx2.Response:
+def attempt(send: Callable[[], httpx2.Response], *, patience_s: float, safe: bool = True) -> httpx2.Response:
     """Send until somebody answers; a request that is not safe is repeated only if it cannot have arrived."""
     deadline = time.monotonic() + patience_s
     pause = _FIRST_PAUSE_S

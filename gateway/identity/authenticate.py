@@ -47,6 +47,18 @@ class Reader:
 
 
 @dataclass(frozen=True)
+class Looker(Reader):
+    """Who looks with what belongs to a session: a token of Slurm's, or a browser whose key was certified."""
+
+    given: Scopes
+
+    @property
+    def scopes(self) -> Scopes:
+        """For looking, and no more than its session has."""
+        return LOOKING & self.given
+
+
+@dataclass(frozen=True)
 class Vouched(Reader):
     """Whom a site's own slurmctld names; they signed nothing here, the site's key vouches for them."""
 
@@ -70,10 +82,26 @@ class Caller(Reader):
         return self.session.scopes
 
 
+class Once(Protocol):
+    """What may be used once until it expires: ``nonce`` is its own among those of the key ``kid``."""
+
+    @property
+    def kid(self) -> str:
+        """Whose it is."""
+
+    @property
+    def nonce(self) -> str:
+        """What tells it from others."""
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it would not be taken anyway."""
+
+
 class NonceStore(Protocol):
     """The nonces that were used."""
 
-    def use(self, claims: Claims, now: datetime) -> None:
+    def use(self, claims: Once, now: datetime) -> None:
         """Use the nonce of ``claims``. Raises SignatureReplayed for one that was used."""
 
 

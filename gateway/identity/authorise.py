@@ -36,6 +36,15 @@ class Action(StrEnum):
     SHARE_OUTPUTS = "share the outputs of this job"
     REVOKE_LINK = "take back this link"
     GIVE_CREDIT = "give credit"
+    LIST_ACCOUNTS = "list accounts, budgets and prices"
+    LIST_PUBLICATIONS = "list publications"
+    READ_PUBLICATION = "read the files of this publication"
+    SHARE_FILES = "learn whether nodes share this machine's files"
+    MINT_TOKEN = "have a token for Slurm's REST API"  # noqa: S105 - words
+    SEE_SESSIONS = "see these logins"
+    END_SESSION = "end this login"
+    SEE_PRINCIPALS = "see service principals"
+    MANAGE_PRINCIPALS = "manage service principals here"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
     SEE_PEERS = "see the trusted gateways"
@@ -85,6 +94,15 @@ POLICY: Mapping[Action, Rule] = {
     Action.SHARE_OUTPUTS: Rule(Who.SHARER, Scope.STORAGE_WRITE),
     Action.REVOKE_LINK: Rule(Who.OWNER, Scope.STORAGE_WRITE),
     Action.GIVE_CREDIT: Rule(Who.ADMIN, Scope.MONEY_WRITE),
+    Action.LIST_ACCOUNTS: Rule(Who.ANYONE, Scope.MONEY_READ),
+    Action.LIST_PUBLICATIONS: Rule(Who.ANYONE, Scope.STORAGE_READ),
+    Action.READ_PUBLICATION: Rule(Who.OWNER, Scope.STORAGE_READ),
+    Action.SHARE_FILES: Rule(Who.ANYONE, Scope.JOBS_WRITE),
+    Action.MINT_TOKEN: Rule(Who.ANYONE, Scope.JOBS_READ),
+    Action.SEE_SESSIONS: Rule(Who.OWNER, Scope.PEOPLE_READ),
+    Action.END_SESSION: Rule(Who.OWNER, Scope.PEOPLE_WRITE),
+    Action.SEE_PRINCIPALS: Rule(Who.LEADER, Scope.PEOPLE_READ),
+    Action.MANAGE_PRINCIPALS: Rule(Who.LEADER, Scope.PEOPLE_WRITE),
     Action.SEE_NODES: Rule(Who.ANYONE, Scope.NODES_READ),
     Action.SEE_OFFERS: Rule(Who.ANYONE, Scope.NODES_READ),
     Action.SEE_PEERS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
@@ -127,9 +145,15 @@ def authorise(
     rights = _plain(reader.user, owner) if rights is None else rights
     if not _may(reader.user, rule.who, owner, account, rights):
         return Refused(f"{reader.user.name} may not {action.value}.", f"only {rule.who.value} may")
-    if rule.scope not in reader.scopes:
-        reason = f"This login may not {action.value}: it has not the scope {rule.scope.value}."
-        return Refused(reason, f"burst login --scope {rule.scope.value} gives one that may", told=True)
+    return within(reader, action)
+
+
+def within(reader: Reader, action: Action) -> Allowed | Refused:
+    """Whether the login's scopes have it, whoever its user is; asked before a thing is looked for, it tells nothing."""
+    scope = POLICY[action].scope
+    if scope not in reader.scopes:
+        reason = f"This login may not {action.value}: it has not the scope {scope.value}."
+        return Refused(reason, f"burst login --scope {scope.value} gives one that may", told=True)
     return Allowed()
 
 

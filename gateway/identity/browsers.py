@@ -51,6 +51,9 @@ class BrowserStore(Protocol):
     def get(self, cookie_hash: str) -> Browser:
         """By its cookie's digest. Raises NotFound."""
 
+    def live(self, user: str, now: datetime) -> tuple[Browser, ...]:
+        """A user's sign-ins that are good at ``now``, newest first."""
+
     def end(self, cookie_hash: str, now: datetime) -> None:
         """End it; ending it twice keeps the first time."""
 

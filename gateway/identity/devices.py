@@ -18,10 +18,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
-from gateway.errors import ApprovalPending, ApprovalRefused, CodeExpired, Conflict, SlowDown
+from gateway.errors import ApprovalPending, ApprovalRefused, CodeExpired, Conflict, Refused, SlowDown
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.keys import public_jwk, read_public, thumbprint
 from gateway.identity.phrase import phrase
+from gateway.identity.scopes import ALL, Scopes
 from gateway.identity.users import User
 
 LIFETIME: Final = timedelta(minutes=10)
@@ -59,6 +60,10 @@ class DeviceLogin:
     state: DeviceState = DeviceState.PENDING
     tries: int = 0
     interval_s: int = INTERVAL_S
+    scopes: Scopes = ALL
+    """What it asks for."""
+    given: Scopes = frozenset()
+    """What it was given of that."""
     polled_at: datetime | None = None
     user: str | None = None
     """Who decided."""
@@ -72,6 +77,16 @@ class DeviceLogin:
     def phrase(self) -> str:
         """Four words of its key, which the client shows too."""
         return phrase(read_public(self.public_key))
+
+    def narrowed(self, chosen: Scopes | None) -> Scopes:
+        """What its user gives of what it asks for; None: all. Raises Refused for more, and for nothing."""
+        if chosen is None:
+            return self.scopes
+        if not chosen:
+            raise Refused("Nothing is left that this login may do.", hint="leave one thing ticked, or refuse it")
+        if more := sorted(chosen - self.scopes):
+            raise Refused(f"The login did not ask for {more[0]}.", hint="open the page again")
+        return chosen
 
     def check(self, now: datetime) -> None:
         """Raise CodeExpired unless it can still be used at ``now``."""
@@ -97,11 +112,13 @@ class DeviceStore(Protocol):
         """Change what is known of a login. Raises Conflict when it is not as ``old`` says any more."""
 
 
-def begin(public_key: Mapping[str, object], host: str, address: str, now: datetime) -> tuple[DeviceLogin, str]:
+def begin(
+    public_key: Mapping[str, object], host: str, address: str, now: datetime, scopes: Scopes = ALL
+) -> tuple[DeviceLogin, str]:
     """A new login and the client's code for it. Raises InvalidRequest when the key is no public Ed25519 key."""
     code = secrets.token_urlsafe(32)
     jwk = public_jwk(read_public(public_key))
-    return DeviceLogin(code_hash(code), _user_code(), jwk, host, address, now, now + LIFETIME), code
+    return DeviceLogin(code_hash(code), _user_code(), jwk, host, address, now, now + LIFETIME, scopes=scopes), code
 
 
 def code_hash(code: str) -> str:
@@ -149,6 +166,8 @@ def statement(login: DeviceLogin, user: User, address: str, signed_in_at: dateti
         "amr": ["pwd"],
         "address": address,
         "decision": login.state.value,
+        "scope_asked": " ".join(sorted(login.scopes)),
+        "scope": " ".join(sorted(login.given)),
         "jkt": thumbprint(read_public(login.public_key)),
         "asked_by": {"host": login.host, "address": login.address},
         "sid": login.session,

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final, Protocol
 
 from joserfc.jwk import OKPKey
@@ -26,6 +27,30 @@ CERTIFICATE_TYPE: Final = "burst-session+jwt"
 _HINT = "burst login, then try again"
 
 
+USE_NOTED: Final = timedelta(minutes=10)
+"""How coarse it is known when a session was last used: a row written for every request would be dear."""
+
+
+class LoginBy(StrEnum):
+    """How a session began."""
+
+    PASSWORD = "password"  # noqa: S105 - a word
+    DEVICE = "device"
+    BROWSER = "browser"
+    KEY = "key"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a login came from: ``host`` is what the client calls its computer, and nobody has checked it."""
+
+    how: LoginBy = LoginBy.PASSWORD
+    address: str = ""
+    host: str = ""
+    key: str | None = None
+    """The thumbprint of the registered key that it was proven with."""
+
+
 @dataclass(frozen=True)
 class Session:
     """One login; ``id`` is the ``kid`` of its signatures, ``public_key`` a JWK. Times in UTC."""
@@ -37,6 +62,9 @@ class Session:
     expires_at: datetime
     revoked_at: datetime | None = None
     scopes: Scopes = ALL
+    origin: Origin = Origin()
+    used_at: datetime | None = None
+    """When it last signed, give or take ``USE_NOTED``."""
 
     @property
     def key(self) -> OKPKey:
@@ -63,6 +91,12 @@ class SessionStore(Protocol):
     def revoke(self, session_id: str, now: datetime) -> None:
         """End a session; ending it twice keeps the first time."""
 
+    def live(self, user: str, now: datetime) -> tuple[Session, ...]:
+        """A user's sessions that may sign at ``now``, newest first."""
+
+    def note_use(self, session_id: str, now: datetime) -> None:
+        """It has signed something."""
+
 
 def check_password(users: UserStore, name: str, password: str) -> User:
     """The user of that name and password. Raises NotAllowed, with the same words for a wrong name."""
@@ -71,12 +105,17 @@ def check_password(users: UserStore, name: str, password: str) -> User:
     return users.get(name)
 
 
-def new_session(
-    user: User, public_key: Mapping[str, object], now: datetime, lifetime: timedelta, scopes: Scopes = ALL
+def new_session(  # noqa: PLR0917 - whose, which key, when, what it may, whence
+    user: User,
+    public_key: Mapping[str, object],
+    now: datetime,
+    lifetime: timedelta,
+    scopes: Scopes = ALL,
+    origin: Origin = Origin(),
 ) -> Session:
     """A session for ``user``'s key. Raises InvalidRequest when it is no public Ed25519 key."""
     jwk = public_jwk(read_public(public_key))
-    return Session(secrets.token_urlsafe(16), user.name, jwk, now, now + lifetime, scopes=scopes)
+    return Session(secrets.token_urlsafe(16), user.name, jwk, now, now + lifetime, scopes=scopes, origin=origin)
 
 
 def certificate(session: Session, user: User, ring: KeyRing, issuer: str, audience: str) -> str:

@@ -18,6 +18,8 @@ class Role(StrEnum):
 
     USER = "user"
     ADMIN = "admin"
+    SERVICE = "service"
+    """A program of a project's or of the site's: it has keys and no password (``identity.principals``)."""
 
 
 @dataclass(frozen=True)

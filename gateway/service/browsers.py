@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from gateway.errors import NotFound, SignatureExpired
 from gateway.identity.audit import Act
-from gateway.identity.authenticate import Reader
+from gateway.identity.authenticate import Looker, Reader
 from gateway.identity.browsers import Browser, cookie_hash, make_cookie
-from gateway.identity.sessions import Session, new_session
+from gateway.identity.scopes import ALL
+from gateway.identity.sessions import LoginBy, Origin, Session, new_session
+from gateway.service import logins
 from gateway.service.people import PeopleService
 
 _LONGEST_AGENT = 256
+_LONGEST_HOST = 255
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class BrowserService:
         user = people.check_password(name, password, address)
         now, cookie = people.now(), make_cookie()
         until = now + people.session_lifetime
-        session = new_session(user, public_key, now, people.session_lifetime) if public_key else None
+        origin = Origin(LoginBy.BROWSER, address, agent[:_LONGEST_HOST])
+        session = new_session(user, public_key, now, people.session_lifetime, ALL, origin) if public_key else None
         browser = Browser(
             cookie_hash=cookie_hash(cookie),
             user=user.name,
@@ -55,10 +59,11 @@ class BrowserService:
         )
         with people.works() as work:
             if session is not None:
-                work.sessions.add(session)
+                logins.begin(work, session)
+            else:
+                text = "signed in with a password in a browser without a key"
+                work.audit.tell(Act(user.name, "login", f"user:{user.name}", text, address=address), now)
             work.browsers.add(browser)
-            about = f"session:{session.id}" if session else f"user:{user.name}"
-            work.audit.tell(Act(user.name, "login", about, "with a password in a browser", address=address), now)
         return cookie, browser
 
     def visit(self, cookie: str | None) -> Visit:
@@ -72,7 +77,11 @@ class BrowserService:
                 raise SignatureExpired("You are not signed in.", hint="sign in") from error
             browser.check(self.people.now())
             session = work.sessions.get(browser.session) if browser.session else None
-            return Visit(browser, Reader(work.users.get(browser.user)), session)
+            user = work.users.get(browser.user)
+            if session is None:
+                return Visit(browser, Reader(user), None)
+            session.check(self.people.now())
+            return Visit(browser, Looker(user, session.scopes), session)
 
     def sign_out(self, browser: Browser) -> None:
         """End a sign-in and the session of its key."""
@@ -80,6 +89,6 @@ class BrowserService:
         with self.people.works() as work:
             work.browsers.end(browser.cookie_hash, now)
             if browser.session is not None:
-                work.sessions.revoke(browser.session, now)
-            about = f"session:{browser.session}" if browser.session else f"user:{browser.user}"
-            work.audit.tell(Act(browser.user, "logout", about, "signed out in the browser"), now)
+                logins.end(work, work.sessions.get(browser.session), browser.user, now)
+            else:
+                work.audit.tell(Act(browser.user, "logout", f"user:{browser.user}", "signed out in a browser"), now)

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from gateway import wire
 from gateway.errors import NotFound, Refused
 from gateway.identity import devices
-from gateway.identity.audit import Act
+from gateway.identity.audit import Act, Outcome
 from gateway.identity.browsers import Browser
 from gateway.identity.devices import DeviceLogin, DeviceState
-from gateway.identity.sessions import new_session
+from gateway.identity.scopes import Scopes, read_scopes
+from gateway.identity.sessions import LoginBy, Origin, new_session
 from gateway.identity.throttle import CODES, LOGINS_OF_ADDRESS
-from gateway.service.acts import login_act
+from gateway.service import logins
 from gateway.service.people import PeopleService
 
 VERIFY_PATH = "/web/device"
@@ -30,8 +31,9 @@ class DeviceService:
 
     def begin(self, request: wire.DeviceRequest, address: str) -> wire.DeviceLogin:
         """A new login: what its client and its user are told. Raises InvalidRequest, TooManyTries."""
+        scopes = read_scopes(request.scopes)
         self.people.throttle.count(LOGINS_OF_ADDRESS, address)
-        login, code = devices.begin(request.public_key, request.host, address, self.people.now())
+        login, code = devices.begin(request.public_key, request.host, address, self.people.now(), scopes)
         with self.people.works() as work:
             work.devices.add(login)
         url = self.people.issuer + VERIFY_PATH
@@ -69,8 +71,13 @@ class DeviceService:
         devices.undecided(login, now)
         return login
 
-    def decide(self, user_code: str, browser: Browser, address: str, *, approve: bool) -> DeviceLogin:
-        """Approve or refuse a login. Raises as ``look`` does, and Refused when the password is too long ago."""
+    def decide(
+        self, user_code: str, browser: Browser, address: str, *, approve: bool, scopes: Scopes | None = None
+    ) -> DeviceLogin:
+        """Approve a login for ``scopes`` of those that it asks for (None: all), or refuse it.
+
+        Raises as ``look`` does, and Refused when the password is too long ago or ``scopes`` are more than was asked.
+        """
         now, people = self.people.now(), self.people
         if not browser.fresh(now):
             raise Refused("Your password was given too long ago for this.", hint="sign in again, then approve")
@@ -82,17 +89,15 @@ class DeviceService:
             state = DeviceState.APPROVED if approve else DeviceState.REFUSED
             decided = replace(login, state=state, user=user.name, decided_at=now)
             if approve:
-                session = new_session(user, login.public_key, now, people.session_lifetime)
-                work.sessions.add(session)
-                decided = replace(decided, session=session.id)
+                given, origin = login.narrowed(scopes), Origin(LoginBy.DEVICE, login.address, login.host)
+                session = new_session(user, login.public_key, now, people.session_lifetime, given, origin)
+                logins.begin(work, session)
+                decided = replace(decided, session=session.id, given=given)
+            else:
+                work.audit.tell(_refusal(login, user.name, address), now)
             approval = devices.statement(decided, user, address, browser.created_at, people.ring)
             decided = replace(decided, approval=approval)
             work.devices.record(login, decided)
-            how = f"{'approved' if approve else 'refused'} {login.host} in the browser"
-            if decided.session is not None:
-                work.audit.tell(login_act(user.name, decided.session, how, address), now)
-            else:
-                work.audit.tell(Act(user.name, "refuse-login", f"user:{user.name}", how, address=address), now)
         return decided
 
     def count_wrong_password(self, user_code: str) -> None:
@@ -103,3 +108,8 @@ class DeviceService:
             except NotFound:
                 return
             work.devices.record(login, replace(login, tries=login.tries + 1))
+
+
+def _refusal(login: DeviceLogin, user: str, address: str) -> Act:
+    text = f"{user} refused a login that {login.host} at {login.address} asked for"
+    return Act(user, "login", f"user:{user}", text, Outcome.REFUSED, address=address)

@@ -19,7 +19,9 @@ from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeService
 from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
+from gateway.service.principals import PrincipalService
 from gateway.service.publications import PublicationService
+from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.sharing import SharingService
 from gateway.service.slurm import SlurmService
@@ -55,6 +57,8 @@ class Gateway:
     sharing: SharingService
     links: LinkService
     audit: AuditService
+    sessions: SessionService
+    principals: PrincipalService
     agent: str
     probes: dict[str, Callable[[], object]]
     seed: Callable[[str, str], bytes | None] = lambda _address, _name: None

@@ -14,7 +14,7 @@ from gateway import wire
 from gateway.errors import NotFound
 from gateway.identity.access import clean_path, is_below
 from gateway.identity.authenticate import Caller, Reader
-from gateway.identity.authorise import Action, Refused, authorise, demand, whose
+from gateway.identity.authorise import Action, Refused, authorise, demand, whose, within
 from gateway.jobs.job import NO_TASK, Attempt, Job
 from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
 from gateway.route import Ports, Work, printed_to
@@ -44,6 +44,7 @@ class JobService:
 
     def find(self, caller: Reader, name: str, action: Action = Action.SEE_JOB) -> Job:
         """By Slurm's id ("12", "12_3") or by its own. Raises NotFound, also for what the caller may not do."""
+        demand(within(caller, action))
         with self.ports.reads() as work:
             job = _find(work, name)
         verdict = authorise(caller, action, owner=job.user)

@@ -17,7 +17,7 @@ from gateway.accounting.report import Dimension, Group, report
 from gateway.accounting.spending import Charge
 from gateway.errors import InvalidRequest, Refused
 from gateway.identity.authenticate import Caller, Reader
-from gateway.identity.authorise import Action, Allowed, authorise, demand
+from gateway.identity.authorise import Action, Allowed, authorise, demand, within
 from gateway.identity.idempotency import Answer
 from gateway.route import Work, Works
 from gateway.service.acts import act_of
@@ -32,12 +32,14 @@ class MoneyService:
     catalogue: Catalogue
     now: Callable[[], datetime]
 
-    def units(self) -> list[wire.UnitView]:
-        """The simulation units that can be ordered, by code."""
+    def units(self, caller: Reader) -> list[wire.UnitView]:
+        """The simulation units that can be ordered, by code. Raises Refused."""
+        demand(authorise(caller, Action.LIST_ACCOUNTS))
         return [wire.UnitView(**vars(unit)) for _, unit in sorted(self.catalogue.units.items())]
 
     def balances(self, caller: Reader) -> list[wire.Balance]:
         """Of every account that the caller may see."""
+        demand(authorise(caller, Action.LIST_ACCOUNTS))
         with self.reads() as work:
             balances = work.ledger.balances()
         return [_view(balance) for balance in balances if _sees(caller, balance.account)]
@@ -50,6 +52,7 @@ class MoneyService:
 
     def credit(self, caller: Caller, account: str, request: wire.CreditRequest, key: str | None = None) -> wire.Balance:
         """Give credits; the same key again gives none and answers the same. Raises Refused, NotFound, Conflict."""
+        demand(within(caller, Action.GIVE_CREDIT))
         demand(authorise(caller, Action.GIVE_CREDIT))
         # The account is in the path, so the path is part of what may not be another under the same key.
         user, body, now = caller.user.name, caller.evidence.path.encode() + caller.evidence.body, self.now()
@@ -67,11 +70,13 @@ class MoneyService:
 
     def budgets(self, caller: Caller) -> list[wire.BudgetView]:
         """Of every account that the caller may see."""
+        demand(authorise(caller, Action.LIST_ACCOUNTS))
         with self.reads() as work:
             return [_budget_view(work, budget) for budget in work.budgets.all() if _sees(caller, budget.account)]
 
     def set_budget(self, caller: Caller, account: str, request: wire.BudgetRequest) -> wire.BudgetView:
         """Set an account's budget. Raises Refused, also for one that an administrator set; NotFound."""
+        demand(within(caller, Action.SET_BUDGET))
         if request.since is not None and request.since.tzinfo is None:
             raise InvalidRequest("since has no time zone.", hint="2026-03-01T00:00:00Z", field="since")
         with self.works() as work:
@@ -105,6 +110,7 @@ class MoneyService:
         self, caller: Caller, by: Sequence[Dimension], since: datetime | None, until: datetime | None
     ) -> wire.Report:
         """Spending of the accounts that the caller may see; an admin's report is the whole ledger's."""
+        demand(authorise(caller, Action.LIST_ACCOUNTS))
         if any(moment is not None and moment.tzinfo is None for moment in (since, until)):
             raise InvalidRequest("A time has no time zone.", hint="2026-03-01T00:00:00Z")
         with self.reads() as work:

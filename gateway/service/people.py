@@ -14,18 +14,20 @@ from gateway import wire
 from gateway.accounting.ledger import AccountKind
 from gateway.errors import BadSignature, NotAllowed, NotFound
 from gateway.identity.audit import Act
-from gateway.identity.authenticate import Caller, Request, Verifier, bearer_of
+from gateway.identity.authenticate import Caller, Looker, Request, Verifier, bearer_of
+from gateway.identity.authorise import Action, authorise, demand
 from gateway.identity.credentials import Credentials, JobGrant
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.passwords import hash_password
-from gateway.identity.sessions import Session, certificate, check_password, new_session
+from gateway.identity.scopes import read_scopes
+from gateway.identity.sessions import USE_NOTED, LoginBy, Origin, Session, certificate, check_password, new_session
 from gateway.identity.signature import MUTATING
 from gateway.identity.slurm_token import SlurmTokens
 from gateway.identity.throttle import PASSWORDS, PASSWORDS_OF_ADDRESS, Throttle
 from gateway.identity.users import Role, User
 from gateway.provisioning.fleet import ElasticNode
 from gateway.route import Work, Works
-from gateway.service.acts import act_of, login_act
+from gateway.service import logins
 from gateway.service.job_life import alive
 
 
@@ -50,11 +52,12 @@ class PeopleService:
 
     def log_in(self, request: wire.LoginRequest, address: str) -> wire.Session:
         """Certify a client's key for some hours. Raises NotAllowed."""
+        scopes = read_scopes(request.scopes)
         user = self.check_password(request.user, request.password, address)
-        session = new_session(user, request.public_key, self.now(), self.session_lifetime)
+        origin = Origin(LoginBy.PASSWORD, address, request.host)
+        session = new_session(user, request.public_key, self.now(), self.session_lifetime, scopes, origin)
         with self.works() as work:
-            work.sessions.add(session)
-            work.audit.tell(login_act(user.name, session.id, "with a password", address), self.now())
+            logins.begin(work, session)
         return self.certified(session, user)
 
     def check_password(self, name: str, password: str, address: str) -> User:
@@ -79,29 +82,32 @@ class PeopleService:
             audience=self.audience,
             expires_at=session.expires_at,
             certificate=certificate(session, user, self.ring, self.issuer, self.audience),
+            scopes=tuple(sorted(session.scopes)),
         )
 
     def log_out(self, caller: Caller) -> None:
         """End the session that signed."""
         with self.works() as work:
-            work.sessions.revoke(caller.session.id, self.now())
             work.evidence.keep(caller.evidence)
-            work.audit.tell(act_of(caller, "logout", f"session:{caller.session.id}", "ended it"), self.now())
+            logins.end(work, caller.session, caller.user.name, self.now(), caller.evidence.digest)
 
     def user(self, request: Request) -> Caller:
         """The user who signed a request. Raises NotAllowed."""
         with self._for(request) as work:
-            return self.verifier.user(request, work.sessions, work.users, work.nonces, self.now())
+            caller = self.verifier.user(request, work.sessions, work.users, work.nonces, self.now())
+        self._note_use(caller.session)
+        return caller
 
     def slurm_token(self, caller: Caller, lifespan_s: int | None) -> wire.SlurmToken:
         """A token for clients of Slurm's REST API that sign nothing: for looking only, no longer than the session."""
+        demand(authorise(caller, Action.MINT_TOKEN))
         expires = caller.session.expires_at
         if lifespan_s is not None:
             expires = min(expires, self.now() + timedelta(seconds=lifespan_s))
         token = self._slurm_tokens.mint(caller.user.name, caller.session.id, self.now(), expires)
         return wire.SlurmToken(user=caller.user.name, token=token, expires_at=expires)
 
-    def reader(self, token: str, name: str | None) -> User:
+    def reader(self, token: str, name: str | None) -> Looker:
         """Whose token this is; ``name`` is the user that the request claims to be of. Raises NotAllowed."""
         session_id = self._slurm_tokens.session_of(token, self.now())
         with self.reads() as work:
@@ -110,7 +116,7 @@ class PeopleService:
             user = work.users.get(session.user)
         if name not in {None, user.name}:
             raise BadSignature(f"The token is not {name}'s.", hint=f"send X-SLURM-USER-NAME: {user.name}")
-        return user
+        return Looker(user, session.scopes)
 
     @property
     def _slurm_tokens(self) -> SlurmTokens:
@@ -126,6 +132,13 @@ class PeopleService:
         """What the credential of a running job allows, while it lives. Raises NotAllowed."""
         with self.reads() as work:
             return self.credentials.verify(bearer_of(authorization), self.now(), lambda grant: not alive(work, grant))
+
+    def _note_use(self, session: Session) -> None:
+        now = self.now()
+        if now - (session.used_at or session.created_at - USE_NOTED) < USE_NOTED:
+            return
+        with self.works() as work:
+            work.sessions.note_use(session.id, now)
 
     def _for(self, request: Request) -> AbstractContextManager[Work]:
         # Only a request that changes something uses up its nonce.

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from gateway import wire
 from gateway.errors import DoiRefused, InvalidRequest, NotFound, Refused
 from gateway.identity.authenticate import Caller
-from gateway.identity.authorise import Action, Allowed, authorise, demand, whose
+from gateway.identity.authorise import Action, Allowed, authorise, demand, whose, within
 from gateway.jobs.job import Attempt, Job
 from gateway.jobs.stages import Stage
 from gateway.publishing import datacite, landing, publish, record
@@ -61,6 +61,7 @@ class PublicationService:
 
         Raises DoiUnavailable when the registry did not answer: asking again goes on where it ended.
         """
+        demand(within(caller, Action.PUBLISH))
         if self.publisher.registry is None:
             raise DoiRefused("This gateway registers no DOIs", hint=_MISSING)
         job = self.jobs.find(caller, name, Action.PUBLISH)
@@ -85,7 +86,7 @@ class PublicationService:
 
     def mine(self, caller: Caller) -> list[wire.PublicationView]:
         """The caller's publications, newest first; an admin sees everybody's."""
-        demand(authorise(caller, Action.LIST_SHARES))
+        demand(authorise(caller, Action.LIST_PUBLICATIONS))
         with self.ports.reads() as work:
             mine = work.publications.of_user(whose(caller.user))
             found = [(one, work.publications.readers(one.id)) for one in mine]
@@ -93,6 +94,7 @@ class PublicationService:
 
     def grant(self, caller: Caller, publication_id: str, request: wire.GrantRequest) -> wire.PublicationView:
         """Let a user read the files. Raises NotFound for an unknown user."""
+        demand(within(caller, Action.SHARE))
         with self.ports.works() as work:
             made = self._own(caller, work.publications.get(publication_id))
             work.users.get(request.user)
@@ -105,6 +107,7 @@ class PublicationService:
 
     def revoke(self, caller: Caller, publication_id: str, user: str) -> None:
         """Take a grant back: the next download is refused. Raises NotFound."""
+        demand(within(caller, Action.SHARE))
         with self.ports.works() as work:
             made = self._own(caller, work.publications.get(publication_id))
             work.evidence.keep(caller.evidence)
@@ -123,6 +126,8 @@ class PublicationService:
 
     def files(self, caller: Caller | None, publication_id: str) -> wire.PublishedFiles:
         """Every file with a URL to GET it from. Raises Refused, which says how to ask."""
+        if caller is not None:
+            demand(within(caller, Action.READ_PUBLICATION))
         with self.ports.reads() as work:
             made = work.publications.get(publication_id)
             readers = work.publications.readers(made.id)
@@ -217,7 +222,7 @@ class PublicationService:
         raise NotFound(f"There is no publication {made.id}.", hint="burst share shows yours")
 
     def _demand_bytes(self, caller: Caller | None, made: Publication, readers: tuple[str, ...]) -> None:
-        owner = caller is not None and authorise(caller, Action.SHARE, owner=made.user) == Allowed()
+        owner = caller is not None and authorise(caller, Action.READ_PUBLICATION, owner=made.user) == Allowed()
         if owner:
             return
         if made.state is not PublicationState.FINDABLE:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import wire
+from gateway.identity.authenticate import Reader
+from gateway.identity.authorise import Action, authorise, demand
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class SharedFiles:
 
     witness: Path | None
 
-    def view(self) -> wire.SharedFiles:
-        """What a client compares."""
+    def view(self, reader: Reader) -> wire.SharedFiles:
+        """What a client compares. Raises Refused."""
+        demand(authorise(reader, Action.SHARE_FILES))
         if self.witness is None:
             return wire.SharedFiles(shared=False)
         digest = hashlib.sha256(self.witness.read_bytes()).hexdigest()

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 from gateway.engines.relay import Relay, Relayed
 from gateway.errors import InvalidRequest, NotFound, SchedulerRefused
 from gateway.identity.audit import Outcome
-from gateway.identity.authenticate import Caller
-from gateway.identity.authorise import Action, Refused, authorise, demand, whose
+from gateway.identity.authenticate import Caller, Reader
+from gateway.identity.authorise import Action, Refused, authorise, demand, whose, within
 from gateway.identity.users import User
 from gateway.jobs.job import Job
 from gateway.jobs.stages import Stage
@@ -44,13 +44,10 @@ class SlurmService:
     relay: Relay
     default_partition: str
 
-    def admitted(self, caller: Caller) -> User:
-        """Who signed, if their login may look at jobs. Raises Refused."""
-        demand(authorise(caller, Action.LIST_JOBS))
-        return caller.user
-
-    def jobs(self, user: User, query: str) -> Relayed:
+    def jobs(self, reader: Reader, query: str) -> Relayed:
         """``/jobs``: what slurmrestd says, of the user's jobs; an admin's are all. ``owner=NAME`` is ours: of those."""
+        demand(authorise(reader, Action.LIST_JOBS))
+        user = reader.user
         asked = parse_qsl(query)
         owners = {name for key, names in asked if key == "owner" for name in names.split(",")}
         answer = self.relay.relay("GET", "/jobs", urlencode([one for one in asked if one[0] != "owner"]))
@@ -60,26 +57,30 @@ class SlurmService:
             owners &= {only}
         return self._of(owners, answer, _token)
 
-    def job(self, user: User, name: str) -> Relayed:
+    def job(self, reader: Reader, name: str) -> Relayed:
         """``/job/{id}``: a job, or an array with all its tasks."""
+        demand(within(reader, Action.SEE_JOB))
         answer = self.relay.relay("GET", f"/job/{quote(name, safe='')}")
-        mine = self._only(user, answer, _token)
+        mine = self._only(reader.user, answer, _token)
         document = mine.document()
         if document is None or document.get("jobs") or not (answer.document() or {}).get("jobs"):
             return mine
         error = {**_NO_SUCH_JOB, "description": str(_NO_SUCH_JOB["description"]).format(name)}
         return answer.with_document({**document, "errors": [error]}, status=404)
 
-    def states(self, user: User, query: str) -> Relayed:
+    def states(self, reader: Reader, query: str) -> Relayed:
         """``/jobs/state``: the cheap one."""
-        return self._only(user, self.relay.relay("GET", "/jobs/state/", query), _number)
+        demand(authorise(reader, Action.LIST_JOBS))
+        return self._only(reader.user, self.relay.relay("GET", "/jobs/state/", query), _number)
 
-    def look(self, path: str, query: str) -> Relayed:
+    def look(self, reader: Reader, path: str, query: str) -> Relayed:
         """Nodes, partitions and ping: nobody's in particular."""
+        demand(authorise(reader, Action.SEE_NODES))
         return self.relay.relay("GET", path, query)
 
     def end(self, caller: Caller, name: str, query: str) -> Relayed:
         """``DELETE /job/{id}``: end a job or task of the caller's, or send it the signal of ``query``."""
+        demand(within(caller, Action.CANCEL_JOB))
         target = self._target(name)
         job = self._mine(caller, target["id"])
         if job is None:
@@ -92,6 +93,7 @@ class SlurmService:
 
     def hold(self, caller: Caller, name: str, change: Mapping[str, Any]) -> Relayed:
         """``POST /job/{id}`` with ``{"hold": true}`` or false; nothing else of a priced job may be changed."""
+        demand(within(caller, Action.CANCEL_JOB))
         if set(change) != {"hold"} or not isinstance(change["hold"], bool):
             raise InvalidRequest("Only hold can be changed: the rest of a job was priced and paid as it is.")
         job = self._mine(caller, self._target(name)["id"])
@@ -103,6 +105,7 @@ class SlurmService:
 
     def requeue(self, caller: Caller, name: str) -> None:
         """Put a running job back into the queue; slurmrestd has no call for it. Raises SchedulerRefused."""
+        demand(within(caller, Action.CANCEL_JOB))
         target = self._target(name)
         job = self._mine(caller, target["id"])
         if job is None or job.scheduler_id is None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.identity.authorise import whose
+from gateway.identity.authenticate import Reader
+from gateway.identity.authorise import Action, authorise, demand, whose
 from gateway.identity.users import User
 from gateway.jobs.job import NO_TASK, Attempt, Job
 from gateway.route import Ports
@@ -45,9 +46,10 @@ class SlurmAccounting:
     partition: str
     cores: Mapping[str, int]
 
-    def jobs(self, user: User, wanted: Wanted) -> list[Record]:
-        """Records of the caller's jobs, oldest first; an admin sees everybody's."""
-        return [record for job, runs in self._found(user, wanted) for record in self._records(job, runs, wanted)]
+    def jobs(self, reader: Reader, wanted: Wanted) -> list[Record]:
+        """Records of the reader's jobs, oldest first; an admin sees everybody's. Raises Refused."""
+        demand(authorise(reader, Action.LIST_JOBS))
+        return [record for job, runs in self._found(reader.user, wanted) for record in self._records(job, runs, wanted)]
 
     def _found(self, user: User, wanted: Wanted) -> list[tuple[Job, tuple[Attempt, ...]]]:
         numbers = {int(name.partition("_")[0]) for name in wanted.ids}

@@ -18,7 +18,7 @@ from gateway.accounting.quote import Quote, quote, quote_units
 from gateway.accounting.units import format_credits
 from gateway.errors import Conflict, InvalidRequest, SchedulerRefused, SchedulerUnavailable
 from gateway.identity.authenticate import Caller
-from gateway.identity.authorise import Action, authorise, demand
+from gateway.identity.authorise import Action, authorise, demand, within
 from gateway.identity.idempotency import Answer
 from gateway.intake.submit import read
 from gateway.jobs.job import Job, JobRequest
@@ -80,6 +80,7 @@ class SubmissionService:
         Raises InvalidRequest, NotAllowed, InsufficientFunds, SchedulerRefused; on SchedulerUnavailable the job is
         kept and handed over later, so the same key must be used to ask again.
         """
+        demand(within(caller, Action.SUBMIT))
         if key is not None and (known := self._known(caller, key)) is not None:
             return self._again(known)
         decision = self._decide(caller, request)

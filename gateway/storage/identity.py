@@ -11,14 +11,14 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, RowMapping, delete, select, update
 
 from gateway.errors import BadSignature, Conflict, NotFound, SignatureReplayed
+from gateway.identity.authenticate import Once
 from gateway.identity.evidence import Evidence
 from gateway.identity.idempotency import Answer
 from gateway.identity.scopes import read_scopes
-from gateway.identity.sessions import Session
-from gateway.identity.signature import Claims
+from gateway.identity.sessions import LoginBy, Origin, Session
 from gateway.identity.users import Role, User
 from gateway.storage.database import insert_new
 from gateway.storage.groups import of_user
@@ -77,8 +77,12 @@ class SqlSessions:
 
     def add(self, session: Session) -> None:
         """See ``SessionStore.add``."""
-        row = {field.name: getattr(session, field.name) for field in fields(Session) if field.name != "user"}
+        row = {
+            each.name: getattr(session, each.name) for each in fields(Session) if each.name not in {"user", "origin"}
+        }
         row |= {"user_name": session.user, "public_key": dict(session.public_key), "scopes": sorted(session.scopes)}
+        origin = session.origin
+        row |= {"how": origin.how.value, "address": origin.address, "host": origin.host, "origin_key": origin.key}
         self._connection.execute(sessions.insert().values(**row))
 
     def get(self, session_id: str) -> Session:
@@ -87,8 +91,17 @@ class SqlSessions:
         row = self._connection.execute(query).mappings().one_or_none()
         if row is None:
             raise BadSignature("The gateway does not know this session.", hint="burst login, then try again")
-        facts = dict(row)
-        return Session(user=facts.pop("user_name"), scopes=read_scopes(facts.pop("scopes")), **facts)
+        return _session(row)
+
+    def live(self, user: str, now: datetime) -> tuple[Session, ...]:
+        """See ``SessionStore.live``."""
+        good = (sessions.c.user_name == user) & sessions.c.revoked_at.is_(None) & (sessions.c.expires_at > now)
+        query = select(sessions).where(good).order_by(sessions.c.created_at.desc(), sessions.c.id)
+        return tuple(map(_session, self._connection.execute(query).mappings()))
+
+    def note_use(self, session_id: str, now: datetime) -> None:
+        """See ``SessionStore.note_use``."""
+        self._connection.execute(update(sessions).where(sessions.c.id == session_id).values(used_at=now))
 
     def revoke(self, session_id: str, now: datetime) -> None:
         """See ``SessionStore.revoke``."""
@@ -102,7 +115,7 @@ class SqlNonces:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def use(self, claims: Claims, now: datetime) -> None:
+    def use(self, claims: Once, now: datetime) -> None:
         """See ``NonceStore.use``."""
         row = {"kid": claims.kid, "jti": claims.nonce, "used_at": now, "expires_at": claims.expires_at + _KEPT_LONGER}
         if not insert_new(self._connection, used_nonces, row):
@@ -165,6 +178,12 @@ class SqlIdempotency:
     def forget(self, now: datetime) -> int:
         """Drop answers older than a day; return how many."""
         return self._connection.execute(delete(idempotency).where(idempotency.c.at < now - _IDEMPOTENT_FOR)).rowcount
+
+
+def _session(row: RowMapping) -> Session:
+    facts = dict(row)
+    origin = Origin(LoginBy(facts.pop("how")), facts.pop("address"), facts.pop("host"), facts.pop("origin_key"))
+    return Session(user=facts.pop("user_name"), scopes=read_scopes(facts.pop("scopes")), origin=origin, **facts)
 
 
 def _digest(body: bytes) -> str:

@@ -9,11 +9,12 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, select, update
 
 from gateway.errors import Conflict, NotFound
 from gateway.identity.browsers import Browser
 from gateway.identity.devices import DeviceLogin, DeviceState
+from gateway.identity.scopes import Scope
 from gateway.storage.database import insert_new
 from gateway.storage.tables import browsers, device_logins
 
@@ -56,7 +57,9 @@ class SqlDevices:
         if row is None:
             raise NotFound("There is no login of that code.", hint="burst login --device shows a new one")
         facts = dict(row)
-        return DeviceLogin(user=facts.pop("user_name"), state=DeviceState(facts.pop("state")), **facts)
+        asked, given = (frozenset(map(Scope, facts.pop(name))) for name in ("scopes", "given"))
+        state = DeviceState(facts.pop("state"))
+        return DeviceLogin(user=facts.pop("user_name"), state=state, scopes=asked, given=given, **facts)
 
 
 class SqlBrowsers:
@@ -76,19 +79,30 @@ class SqlBrowsers:
         row = self._connection.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound("This browser is not signed in.", hint="sign in")
-        facts = dict(row)
-        return Browser(user=facts.pop("user_name"), **facts)
+        return _browser(row)
 
     def end(self, cookie_hash: str, now: datetime) -> None:
         """See ``BrowserStore.end``."""
         live = (browsers.c.cookie_hash == cookie_hash) & browsers.c.ended_at.is_(None)
         self._connection.execute(update(browsers).where(live).values(ended_at=now))
 
+    def live(self, user: str, now: datetime) -> tuple[Browser, ...]:
+        """See ``BrowserStore.live``."""
+        good = (browsers.c.user_name == user) & browsers.c.ended_at.is_(None) & (browsers.c.expires_at > now)
+        rows = self._connection.execute(select(browsers).where(good).order_by(browsers.c.created_at.desc())).mappings()
+        return tuple(map(_browser, rows))
+
     def forget(self, now: datetime) -> int:
         """Drop sign-ins that ended a day ago; return how many."""
         return self._connection.execute(delete(browsers).where(browsers.c.expires_at < now - _KEPT)).rowcount
 
 
+def _browser(row: RowMapping) -> Browser:
+    facts = dict(row)
+    return Browser(user=facts.pop("user_name"), **facts)
+
+
 def _row(login: DeviceLogin) -> dict[str, Any]:
     row = {field.name: getattr(login, field.name) for field in fields(DeviceLogin) if field.name != "user"}
+    row |= {"scopes": sorted(login.scopes), "given": sorted(login.given)}
     return row | {"public_key": dict(login.public_key), "state": login.state.value, "user_name": login.user}

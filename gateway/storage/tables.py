@@ -34,7 +34,7 @@ users = Table(
     Column("account", NAME, nullable=False),
     Column("unix_name", NAME),
     Column("created_at", UtcTime, nullable=False),
-    CheckConstraint("role IN ('user', 'admin')", name="role"),
+    CheckConstraint("role IN ('user', 'admin', 'service')", name="role"),
 )
 
 sessions = Table(
@@ -47,6 +47,11 @@ sessions = Table(
     Column("expires_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime),
     Column("scopes", JSON, nullable=False),
+    Column("how", String(8), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("origin_key", String(43)),
+    Column("used_at", UtcTime),
 )
 
 used_nonces = Table(
@@ -337,6 +342,8 @@ device_logins = Table(
     Column("state", String(8), nullable=False),
     Column("tries", Integer, nullable=False),
     Column("interval_s", Integer, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("given", JSON, nullable=False),
     Column("polled_at", UtcTime),
     Column("user_name", NAME, ForeignKey("users.name")),
     Column("session", String(43), ForeignKey("sessions.id")),

@@ -13,6 +13,7 @@ from gateway.storage.key_records import SqlKeyRecords
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
 from gateway.storage.peers import SqlPeers
+from gateway.storage.principals import SqlPrincipals
 from gateway.storage.publications import SqlPublications
 from gateway.storage.revocations import SqlRevocations
 from gateway.storage.shares import SqlShares
@@ -29,6 +30,7 @@ class SqlWork:
         self.peers = SqlPeers(connection)
         self.audit = SqlAudit(connection)
         self.sessions = SqlSessions(connection)
+        self.principals = SqlPrincipals(connection)
         self.nonces = SqlNonces(connection)
         self.evidence = SqlEvidence(connection)
         self.idempotency = SqlIdempotency(connection)

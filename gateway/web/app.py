@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from gateway.service.gateway import Gateway
-from gateway.web import devices, jobs, money, nodes, refusals, shared, sign_in
+from gateway.web import devices, jobs, money, nodes, refusals, sessions, shared, sign_in
 from gateway.web.headers import SecurityHeaders
 
 ROOT = "/web"
@@ -32,7 +32,8 @@ def create_web(gateway: Gateway) -> FastAPI:
     web.state.gateway = gateway
     web.add_middleware(SecurityHeaders, https=gateway.people.issuer.startswith("https:"))
     refusals.install(web)
-    for router in (sign_in.router, devices.router, jobs.router, nodes.router, money.router, shared.router):
+    people = (sign_in.router, devices.router, sessions.router)
+    for router in (*people, jobs.router, shared.router, nodes.router, money.router):
         web.include_router(router)
     web.get("/")(_front)
     web.mount("/static", StaticFiles(directory=STATIC), name="static")

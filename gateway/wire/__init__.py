@@ -68,6 +68,15 @@ from gateway.wire.people import (
 )
 from gateway.wire.problem import Problem
 from gateway.wire.publications import GrantRequest, PublicationView, PublishedFiles, PublishRequest
+from gateway.wire.sessions import (
+    AssertionRequest,
+    PrincipalKeyRequest,
+    PrincipalKeyView,
+    PrincipalRequest,
+    PrincipalView,
+    SessionsEnded,
+    SessionView,
+)
 from gateway.wire.shares import LinkedFiles, LinkRequest, LinkView, NewLink, OpenRequest, ShareRequest, ShareView
 
 __all__ = [
@@ -78,6 +87,7 @@ __all__ = [
     "ONE_LINE",
     "SHA256",
     "About",
+    "AssertionRequest",
     "AttemptView",
     "AuditChain",
     "AuditPage",
@@ -121,6 +131,10 @@ __all__ = [
     "PeerView",
     "PresignReply",
     "PresignRequest",
+    "PrincipalKeyRequest",
+    "PrincipalKeyView",
+    "PrincipalRequest",
+    "PrincipalView",
     "Problem",
     "PrologFailedRequest",
     "PrologReply",
@@ -136,6 +150,8 @@ __all__ = [
     "Request",
     "ResumeRequest",
     "Session",
+    "SessionView",
+    "SessionsEnded",
     "ShareRequest",
     "ShareView",
     "SharedFiles",

@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from gateway.wire.form import ONE_LINE, Request, View
+from gateway.wire.sessions import Host, ScopeWord
 
 
 class LoginRequest(Request):
@@ -16,6 +17,10 @@ class LoginRequest(Request):
     password: str = Field(min_length=1, max_length=1024)
     public_key: dict[str, str]
     """JWK (RFC 8037: kty OKP, crv Ed25519)."""
+    scopes: tuple[ScopeWord, ...] = Field(default=(), max_length=16)
+    """What the session may do of what its user may; none at all: everything."""
+    host: Host = ""
+    """The name of the computer that asks, as it says itself; shown among the user's logins."""
 
 
 class Session(View):
@@ -27,6 +32,7 @@ class Session(View):
     """What ``aud`` of every signature must be."""
     expires_at: datetime
     certificate: str
+    scopes: tuple[str, ...] = ()
 
 
 class DeviceRequest(Request):
@@ -36,6 +42,8 @@ class DeviceRequest(Request):
     """JWK (RFC 8037: kty OKP, crv Ed25519)."""
     host: str = Field(min_length=1, max_length=255, pattern=ONE_LINE)
     """The name of the computer that asks, as it says itself; shown to the person who approves."""
+    scopes: tuple[ScopeWord, ...] = Field(default=(), max_length=16)
+    """What it asks for; none at all: everything. The person may give less."""
 
 
 class DeviceLogin(View):
@@ -63,6 +71,7 @@ class Identity(View):
     account: str
     session: str
     expires_at: datetime
+    scopes: tuple[str, ...] = ()
 
 
 class SlurmTokenRequest(Request):

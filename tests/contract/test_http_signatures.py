@@ -10,19 +10,38 @@ import pytest
 from fastapi.routing import APIRoute
 from http_door import API, SCRIPT, problem_of
 
-from gateway.api import accounts, audit, credentials, federation, jobs, nodes, publications, sharing
+from gateway.api import (
+    accounts,
+    audit,
+    credentials,
+    federation,
+    jobs,
+    nodes,
+    principals,
+    publications,
+    sessions,
+    sharing,
+)
 from gateway.identity.keys import make_key, public_jwk
 
-OPEN = {"/api/v1/sessions", "/api/v1/nodes/join", "/api/v1/device", "/api/v1/device/token", "/api/v1/visits"}
+OPEN = {
+    ("POST", "/api/v1/sessions"),
+    ("POST", "/api/v1/nodes/join"),
+    ("POST", "/api/v1/device"),
+    ("POST", "/api/v1/device/token"),
+    ("POST", "/api/v1/principals/login"),
+    ("POST", "/api/v1/visits"),
+}
 """Endpoints that carry another proof in their body, or ask for one (RFC 8628)."""
 
-ROUTERS = (accounts, audit, credentials, federation, jobs, nodes, publications, sharing)
+DOORS = (accounts, audit, credentials, federation, jobs, nodes, principals, publications, sessions, sharing)
 SIGNED = sorted(
     (method, route.path)
-    for router in (door.router for door in ROUTERS)
-    for route in router.routes
-    if isinstance(route, APIRoute) and route.path not in OPEN
+    for module in DOORS
+    for route in module.router.routes
+    if isinstance(route, APIRoute)
     for method in route.methods
+    if (method, route.path) not in OPEN
 )
 QUOTE = f"{API}/quotes"
 BODY = json.dumps({"script": SCRIPT}).encode()

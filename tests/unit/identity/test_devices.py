@@ -14,6 +14,7 @@ from gateway.identity.devices import APPROVAL_TYPE, LIFETIME, DeviceState, state
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.keys import make_key, public_jwk, thumbprint
 from gateway.identity.phrase import WORDS, phrase
+from gateway.identity.scopes import Scope
 from gateway.identity.users import Role, User
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -109,7 +110,11 @@ def test_a_refused_login_is_told_so_at_once(login):
 def test_a_decision_is_signed_with_all_that_it_rests_on(login, tmp_path):
     """Who, when their password was given, from where, about which key, of which computer."""
     ring = KeyRing.open(tmp_path / "keys.json", NOW)
-    decided = replace(login, state=DeviceState.APPROVED, session="s", decided_at=NOW + timedelta(seconds=30))
+    asked = frozenset({Scope.JOBS_READ, Scope.STORAGE_READ})
+    when = NOW + timedelta(seconds=30)
+    asks = replace(login, scopes=asked)
+    given = asks.narrowed(frozenset({Scope.JOBS_READ}))
+    decided = replace(asks, state=DeviceState.APPROVED, session="s", decided_at=when, given=given)
 
     token = statement(decided, ADA, "198.51.100.2", NOW, ring)
 
@@ -120,6 +125,8 @@ def test_a_decision_is_signed_with_all_that_it_rests_on(login, tmp_path):
         "address": "198.51.100.2",
         "decision": "approved",
         "jkt": thumbprint(KEY),
+        "scope_asked": "jobs:read storage:read",
+        "scope": "jobs:read",
         "asked_by": {"host": "laptop", "address": "192.0.2.7"},
         "sid": "s",
         "iat": int(NOW.timestamp()) + 30,

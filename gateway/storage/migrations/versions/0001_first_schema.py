@@ -58,7 +58,7 @@ def _users() -> None:
         sa.Column("account", sa.String(length=64), nullable=False),
         sa.Column("unix_name", sa.String(length=64), nullable=True),
         sa.Column("created_at", UtcTime(), nullable=False),
-        sa.CheckConstraint("role IN ('user', 'admin')", name=op.f("ck_users_role")),
+        sa.CheckConstraint("role IN ('user', 'admin', 'service')", name=op.f("ck_users_role")),
         sa.PrimaryKeyConstraint("name", name="pk_users"),
     )
 
@@ -73,6 +73,11 @@ def _sessions() -> None:
         sa.Column("expires_at", UtcTime(), nullable=False),
         sa.Column("revoked_at", UtcTime(), nullable=True),
         sa.Column("scopes", sa.JSON(), nullable=False),
+        sa.Column("how", sa.String(length=8), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("origin_key", sa.String(length=43), nullable=True),
+        sa.Column("used_at", UtcTime(), nullable=True),
         sa.ForeignKeyConstraint(["user_name"], ["users.name"], name="fk_sessions_user_name"),
         sa.PrimaryKeyConstraint("id", name="pk_sessions"),
     )
@@ -371,6 +376,8 @@ def _device_logins() -> None:
         sa.Column("state", sa.String(length=8), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("interval_s", sa.Integer(), nullable=False),
+        sa.Column("scopes", sa.JSON(), nullable=False),
+        sa.Column("given", sa.JSON(), nullable=False),
         sa.Column("polled_at", UtcTime(), nullable=True),
         sa.Column("user_name", sa.String(length=64), nullable=True),
         sa.Column("session", sa.String(length=43), nullable=True),
