@@ -17,6 +17,7 @@ from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import attempt_of, superseded, task_of
 from gateway.errors import BadSignature, NotFound, Refused, SignatureReplayed, StoreUnavailable
 from gateway.identity.credentials import Credentials, JobGrant
+from gateway.identity.gateway_acts import gateway_act
 from gateway.identity.join import token_hash
 from gateway.identity.keys import make_secret
 from gateway.jobs.job import Attempt, Job, StageIn
@@ -24,7 +25,6 @@ from gateway.jobs.stages import Stage
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import BEFORE_JOIN, NodeState
 from gateway.route import Work, Works
-from gateway.service.acts import gateway_act
 from gateway.slurm.dependencies import named
 from gateway.staging import stage_in, stage_out
 from gateway.staging.job_keys import OBJECTS, readable

@@ -1,0 +1,16 @@
+"""Acts of the gateway itself, as they are told to the audit log.
+
+Invariant: what it does for a job it does under the authorisation that the job came with.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.identity.audit import Act
+from gateway.jobs.job import Job
+
+
+def gateway_act(job: Job, action: str, subject: str, text: str, **more: Any) -> Act:
+    """What the gateway did for a job, under the authorisation that the job came with."""
+    return Act("gateway", action, subject, text, **{"authorisation": job.authorisation, "job": job.id, **more})
