@@ -33,12 +33,11 @@ from gateway.engines.run import Place, Standing, attempts_of, hand_over, standin
 from gateway.engines.site_jobs import SiteJobs
 from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, SchedulerRefused
 from gateway.identity.audit import AuditLog
-from gateway.identity.audit import Outcome as Told
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.browsers import BrowserStore
 from gateway.identity.devices import DeviceStore
 from gateway.identity.evidence import EvidenceStore
-from gateway.identity.gateway_acts import gateway_act
+from gateway.identity.gateway_acts import refusal_act, settle_act
 from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
@@ -342,9 +341,7 @@ def _receipt(job: Job, ports: Ports) -> Receipt:
         work.ledger.settle(job.id, billed.charged_ucr, "job ended", ports.now())
         receipt = issue(job, billed, work.receipts.next_number(), ports.ring, ports.now())
         work.receipts.keep(receipt)
-        text, account = f"receipt {receipt.number}", f"account:{job.account}"
-        act = gateway_act(job, "settle", account, text, amount_ucr=receipt.charged_ucr)
-        work.audit.tell(act, ports.now())
+        work.audit.tell(settle_act(job, receipt.number, receipt.charged_ucr), ports.now())
     return receipt
 
 
@@ -405,9 +402,7 @@ def refuse(job: Job, ports: Ports, error: SchedulerRefused | InvalidRequest) -> 
     who = "Slurm refused it" if isinstance(error, SchedulerRefused) else "it cannot run"
     with ports.works() as work:
         facts = {"state": "FAILED", "reason": error.detail, "ended_at": ports.now()}
-        work.audit.tell(
-            gateway_act(job, "refuse-job", f"job:{job.id}", error.detail, outcome=Told.REFUSED), ports.now()
-        )
+        work.audit.tell(refusal_act(job, error.detail), ports.now())
         return work.jobs.move(job, Stage.RAN, ports.now(), f"{who}: {error.detail}", **facts)
 
 
