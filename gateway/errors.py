@@ -16,7 +16,7 @@
     │  └─ BudgetExceeded        it could, but its budget does not let it
     ├─ LedgerBroken          an audit found a row that was changed
     ├─ AuditBroken           so did one of the audit log itself
-    ├─ NotFound              └─ Concealed (it is there, and not for who asks)
+    ├─ NotFound              with a reason, told to nobody, when it is there and not for who asks
     ├─ Conflict              another worker or an earlier request was first
     ├─ SchedulerError        ├─ SchedulerUnavailable (retry)  └─ SchedulerRefused (Slurm's own words)
     ├─ CloudError            ├─ Capacity ├─ Quota ├─ Throttled ├─ CloudAuth ├─ CloudInvalid
@@ -238,12 +238,10 @@ class NotFound(BurstError):
 
     code = "not_found"
 
-
-class Concealed(NotFound):
-    """There is no such thing for who asks: to them it reads like any other that is not there."""
-
-    def __init__(self, detail: str, *, reason: str, hint: str | None = None) -> None:
-        super().__init__(detail, hint=hint)
+    def __init__(
+        self, detail: str | None = None, *, hint: str | None = None, field: str | None = None, reason: str | None = None
+    ) -> None:
+        super().__init__(detail, hint=hint, field=field)
         self.reason = reason
 
 

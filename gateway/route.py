@@ -32,12 +32,12 @@ from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import Place, Standing, attempts_of, hand_over, standing, submission_of, superseded
 from gateway.engines.site_jobs import SiteJobs
 from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, SchedulerRefused
-from gateway.identity.audit import Act, AuditLog
-from gateway.identity.audit import Outcome as Told
+from gateway.identity.audit import AuditLog
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.browsers import BrowserStore
 from gateway.identity.devices import DeviceStore
 from gateway.identity.evidence import EvidenceStore
+from gateway.identity.gateway_acts import refusal_act, settle_act
 from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
 from gateway.identity.key_ring import KeyRing
@@ -356,9 +356,7 @@ def _receipt(job: Job, ports: Ports) -> Receipt:
         work.ledger.settle(job.id, billed.charged_ucr, "job ended", ports.now())
         receipt = issue(job, billed, work.receipts.next_number(), ports.ring, ports.now())
         work.receipts.keep(receipt)
-        gave_back = f"receipt {receipt.number}; gave back {format_credits(receipt.refunded_ucr)}"
-        act = _act(job, "settle", gave_back, subject=f"account:{job.account}", amount_ucr=receipt.charged_ucr)
-        work.audit.tell(act, ports.now())
+        work.audit.tell(settle_act(job, receipt.number, receipt.charged_ucr), ports.now())
     return receipt
 
 
@@ -419,15 +417,8 @@ def refuse(job: Job, ports: Ports, error: SchedulerRefused | InvalidRequest) -> 
     who = "Slurm refused it" if isinstance(error, SchedulerRefused) else "it cannot run"
     with ports.works() as work:
         facts = {"state": "FAILED", "reason": error.detail, "ended_at": ports.now()}
-        told = f"{who}: {error.detail}"
-        work.audit.tell(_act(job, "refuse-job", told, outcome=Told.REFUSED), ports.now())
-        return work.jobs.move(job, Stage.RAN, ports.now(), told, **facts)
-
-
-def _act(job: Job, action: str, text: str, **more: Any) -> Act:
-    """What the gateway did for a job, under the authorisation that the job came with."""
-    facts = {"subject": f"job:{job.id}", "job": job.id, "authorisation": job.authorisation, **more}
-    return Act("gateway", action, text=text, **facts)
+        work.audit.tell(refusal_act(job, error.detail), ports.now())
+        return work.jobs.move(job, Stage.RAN, ports.now(), f"{who}: {error.detail}", **facts)
 
 
 def _tasks(token: str, scheduler_id: int, ports: Ports) -> tuple[SchedulerJob, ...]:

@@ -93,7 +93,8 @@ def problem_of(error: errors.BurstError) -> wire.Problem:
 async def tell_refused(request: Request, error: errors.BurstError) -> None:
     """Tell the audit log of a signed request that the policy refused; who did not sign is nobody."""
     caller = getattr(request.state, "caller", None)
-    if caller is None or not isinstance(error, errors.Refused | errors.Concealed):
+    concealed = isinstance(error, errors.NotFound) and error.reason is not None
+    if caller is None or not (concealed or isinstance(error, errors.Refused)):
         return
     address = request.client.host if request.client else "unknown"
     await run_in_threadpool(request.app.state.gateway.audit.refused, caller, error, address)

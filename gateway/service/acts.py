@@ -22,11 +22,6 @@ def job_act(caller: Caller, job: Job, action: str, text: str, **more: Any) -> Ac
     return act_of(caller, action, f"job:{job.id}", text, job=job.id, **more)
 
 
-def gateway_act(job: Job, action: str, subject: str, text: str, **more: Any) -> Act:
-    """What the gateway did for a job, under the authorisation that the job came with."""
-    return Act("gateway", action, subject, text, **{"authorisation": job.authorisation, "job": job.id, **more})
-
-
 def login_act(user: str, session: str, how: str, address: str) -> Act:
     """That a key was certified for a user."""
     return Act(user, "login", f"session:{session}", how, address=address[:64])

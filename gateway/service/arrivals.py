@@ -20,6 +20,7 @@ from gateway.errors import InvalidRequest, NotFound, Refused
 from gateway.identity.authenticate import Vouched
 from gateway.identity.authorise import Action, authorise, demand
 from gateway.identity.evidence import Evidence
+from gateway.identity.gateway_acts import gateway_act
 from gateway.identity.site_key import SiteKey
 from gateway.identity.users import User
 from gateway.intake import burst
@@ -29,7 +30,6 @@ from gateway.jobs.stages import Stage
 from gateway.placement.offers import Offer
 from gateway.placement.place import Placement, place
 from gateway.route import Hands, Ports, Work, step
-from gateway.service.acts import gateway_act
 from gateway.service.submission import Limits
 
 NOT_PAID = "it started before it was paid for"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway import wire
-from gateway.errors import BurstError, Concealed, InvalidRequest
+from gateway.errors import BurstError, InvalidRequest, NotFound
 from gateway.identity.audit import Concerns, Outcome, Question, Record
 from gateway.identity.authenticate import Caller, Reader
 from gateway.identity.authorise import Action, authorise, demand, whose
@@ -53,7 +53,7 @@ class AuditService:
 
     def refused(self, caller: Caller, error: BurstError, address: str) -> None:
         """Tell of a signed request that the policy refused: who asked for what, and why not."""
-        reason = error.reason if isinstance(error, Concealed) else error.detail
+        reason = (error.reason if isinstance(error, NotFound) else None) or error.detail
         evidence = caller.evidence
         # The request is evidence of the try, whatever it asked for.
         act = act_of(caller, "request", f"path:{evidence.path[:200]}", f"{evidence.method}: {reason}")

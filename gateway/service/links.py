@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gateway import wire
-from gateway.errors import Concealed, NotFound, Refused
+from gateway.errors import NotFound, Refused
 from gateway.identity.access import Rights, clean_path, cut, is_below
 from gateway.identity.audit import Act, Outcome
 from gateway.identity.authenticate import Caller, Reader, Vouched
@@ -81,7 +81,7 @@ class LinkService:
             if link is None:
                 raise NotFound(f"There is no link {link_id}.", hint="burst share lists yours")
             if isinstance(verdict, Verdict) and not verdict.told:
-                raise Concealed(f"There is no link {link_id}.", reason=verdict.reason, hint="burst share lists yours")
+                raise NotFound(f"There is no link {link_id}.", reason=verdict.reason, hint="burst share lists yours")
             demand(verdict)
             work.shares.revoke_link(link.id, self.ports.now())
             work.evidence.keep(caller.evidence)

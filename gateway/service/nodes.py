@@ -16,6 +16,7 @@ from gateway.engines.run import attempt_of, superseded, task_of
 from gateway.errors import NotFound, Refused, StoreUnavailable
 from gateway.identity.audit import Act, Outcome
 from gateway.identity.credentials import Credentials, JobGrant
+from gateway.identity.gateway_acts import gateway_act
 from gateway.identity.join import node_kid
 from gateway.identity.specification import Voucher
 from gateway.jobs.job import Attempt, Job, StageIn
@@ -23,7 +24,6 @@ from gateway.jobs.stages import Stage
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import NodeState
 from gateway.route import Work, Works
-from gateway.service.acts import gateway_act
 from gateway.slurm.dependencies import named
 from gateway.staging import stage_in, stage_out
 from gateway.staging.job_keys import OBJECTS, readable

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.errors import Concealed
+from gateway.errors import NotFound
 from gateway.identity.access import AccessRule, Rights, rights_of
 from gateway.identity.authenticate import Reader
 from gateway.identity.authorise import Action, Allowed, Refused, authorise, demand
@@ -39,7 +39,7 @@ class Sight:
     def demand(self, path: str, name: str, action: Action = Action.FETCH_OUTPUTS) -> None:
         """Raise unless the reader may do this with ``path`` of the job that they called ``name``.
 
-        Concealed for who may read nothing of it, Refused for who may read something.
+        NotFound for who may read nothing of it, Refused for who may read something.
         """
         verdict = self.verdict(path, action)
         if isinstance(verdict, Refused) and not verdict.told and not self.reads_anything:
@@ -47,7 +47,7 @@ class Sight:
         demand(verdict)
 
     def demand_anything(self, name: str) -> None:
-        """Raise Concealed for who may read nothing of it, Refused for a login without the scope."""
+        """Raise NotFound for who may read nothing of it, Refused for a login without the scope."""
         if not self.reads_anything:
             self.demand("", name)
 
@@ -67,6 +67,6 @@ def path_of(attempt: Attempt, entry: Entry) -> str:
     return entry.path if attempt.task == NO_TASK else f"task-{attempt.task}/{entry.path}"
 
 
-def concealed(name: str, verdict: Refused) -> Concealed:
+def concealed(name: str, verdict: Refused) -> NotFound:
     """A job that is there, and not for who asks."""
-    return Concealed(f"There is no job {name}.", reason=verdict.reason, hint="`burst jobs` lists yours")
+    return NotFound(f"There is no job {name}.", reason=verdict.reason, hint="`burst jobs` lists yours")

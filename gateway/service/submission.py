@@ -19,6 +19,7 @@ from gateway.accounting.units import format_credits
 from gateway.errors import Conflict, InvalidRequest, SchedulerRefused, SchedulerUnavailable
 from gateway.identity.authenticate import Caller
 from gateway.identity.authorise import Action, authorise, demand, within
+from gateway.identity.gateway_acts import gateway_act
 from gateway.identity.idempotency import Answer
 from gateway.intake.submit import read
 from gateway.jobs.job import Job, JobRequest
@@ -26,7 +27,7 @@ from gateway.jobs.stages import Stage
 from gateway.placement.offers import Offer
 from gateway.placement.place import Placement, place
 from gateway.route import Hands, Ports, Work, inputs_text, refuse, step
-from gateway.service.acts import gateway_act, job_act
+from gateway.service.acts import job_act
 from gateway.staging import stage_in
 
 _BEFORE_SLURM = frozenset({Stage.FUNDED, Stage.STAGED_IN})
