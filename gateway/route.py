@@ -35,10 +35,13 @@ from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, Scheduler
 from gateway.identity.audit import AuditLog
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.browsers import BrowserStore
+from gateway.identity.device_keys import DeviceKeyStore
 from gateway.identity.devices import DeviceStore
 from gateway.identity.evidence import EvidenceStore
+from gateway.identity.factors import FactorStore
 from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
+from gateway.identity.invitations import InvitationStore
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.sealing import Sealer
 from gateway.identity.sessions import SessionStore
@@ -67,6 +70,18 @@ class Work(Protocol):
     @property
     def groups(self) -> GroupStore:
         """Their groups and projects."""
+
+    @property
+    def factors(self) -> FactorStore:
+        """Their second factors."""
+
+    @property
+    def device_keys(self) -> DeviceKeyStore:
+        """Devices that need no code."""
+
+    @property
+    def invitations(self) -> InvitationStore:
+        """One-time codes of administrators."""
 
     @property
     def audit(self) -> AuditLog:

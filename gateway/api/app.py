@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.api import accounts, jobs, nodes, problems, publications, slurm, sts
+from gateway.api import accounts, identity, jobs, nodes, problems, publications, slurm, sts, users
 from gateway.api.body_limit import BodyLimit
 from gateway.api.signed import TheGateway
 from gateway.errors import NotFound
@@ -81,6 +81,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     problems.install(app)
     routers = (public, accounts.router, jobs.router, nodes.router, sts.router, publications.router, publications.pages)
     for router in routers:
+        app.include_router(router)
+    for router in (identity.router, users.router):
         app.include_router(router)
     slurm.install(app)
     return app

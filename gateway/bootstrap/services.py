@@ -26,18 +26,22 @@ from gateway.runner.nodes import NodeRunner
 from gateway.service.arrivals import NOT_PAID, ArrivalService
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
+from gateway.service.factors import FactorService
 from gateway.service.fleet import FleetService
 from gateway.service.gateway import Gateway
+from gateway.service.groups import GroupService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService, Publisher
+from gateway.service.registration import RegistrationService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
+from gateway.service.users import UserService
 from gateway.service.waiting import WaitingService
 from gateway.settings import Settings
 from slurm_plugins.agent.one_file import agent_text
@@ -70,7 +74,10 @@ def services(
         key_bucket=machine.store.access.bucket if ports.job_keys else None,
     )
     job_service = JobService(ports)
-    people = PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, utc_now)
+    people = PeopleService(
+        ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, utc_now, ports.sealer
+    )
+    registration = RegistrationService(people, open=settings.registration == "open")
     return Gateway(
         people=people,
         submission=SubmissionService(ports, offers, catalogue_of(settings), limits, hands, jobs.wake),
@@ -95,6 +102,10 @@ def services(
         shared_files=SharedFiles(None if machine.isolated else _witness(settings)),
         devices=DeviceService(people),
         browsers=BrowserService(people),
+        registration=registration,
+        factors=FactorService(people),
+        users=UserService(people, registration),
+        groups=GroupService(people),
         waiting=WaitingService(ports),
         agent=agent_text(),
         seed=partial(_seed, settings),

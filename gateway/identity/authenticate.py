@@ -94,7 +94,9 @@ class Verifier:
         evidence = Evidence(
             claims.digest, token, claims.kid, request.method, request.path, request.body, session.public_key, now
         )
-        return Caller(users.get(session.user), session, claims, evidence)
+        user = users.get(session.user)
+        user.check()
+        return Caller(user, session, claims, evidence)
 
     def node(
         self, request: Request, secret_of: Callable[[str], tuple[int, str | None]], nonces: NonceStore, now: datetime

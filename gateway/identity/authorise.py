@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from gateway import errors
 from gateway.identity.authenticate import Reader
+from gateway.identity.groups import GroupRole
 from gateway.identity.scopes import Scope
 from gateway.identity.users import Role
 
@@ -31,6 +32,15 @@ class Action(StrEnum):
     GIVE_CREDIT = "give credit"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
+    SEE_FACTORS = "see how they log in"
+    SET_FACTORS = "change how they log in"
+    SEE_USERS = "see the users"
+    CHANGE_USERS = "change users"
+    SEE_GROUPS = "see their groups"
+    SEE_GROUP = "see this group"
+    LEAVE_GROUP = "leave this group"
+    LEAD_GROUP = "change who is in this group"
+    CREATE_GROUP = "create groups"
 
 
 class Who(StrEnum):
@@ -40,6 +50,8 @@ class Who(StrEnum):
     OWNER = "its owner or an administrator"
     PAYER = "the users of the account or an administrator"
     LEADER = "who leads the account's project or an administrator"
+    MEMBER = "the members of the group or an administrator"
+    GROUP_LEADER = "who leads the group or an administrator"
     ADMIN = "an administrator"
 
 
@@ -65,6 +77,15 @@ POLICY: Mapping[Action, Rule] = {
     Action.GIVE_CREDIT: Rule(Who.ADMIN, Scope.MONEY_WRITE),
     Action.SEE_NODES: Rule(Who.ANYONE, Scope.NODES_READ),
     Action.SEE_OFFERS: Rule(Who.ANYONE, Scope.NODES_READ),
+    Action.SEE_FACTORS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
+    Action.SET_FACTORS: Rule(Who.ANYONE, Scope.PEOPLE_WRITE),
+    Action.SEE_USERS: Rule(Who.ADMIN, Scope.PEOPLE_READ),
+    Action.CHANGE_USERS: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
+    Action.SEE_GROUPS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
+    Action.SEE_GROUP: Rule(Who.MEMBER, Scope.PEOPLE_READ),
+    Action.LEAVE_GROUP: Rule(Who.MEMBER, Scope.PEOPLE_WRITE),
+    Action.LEAD_GROUP: Rule(Who.GROUP_LEADER, Scope.PEOPLE_WRITE),
+    Action.CREATE_GROUP: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
 }
 
 
@@ -83,11 +104,13 @@ class Refused:
 
 
 def authorise(
-    reader: Reader, action: Action, *, owner: str | None = None, account: str | None = None
+    reader: Reader, action: Action, *, owner: str | None = None, account: str | None = None, group: str | None = None
 ) -> Allowed | Refused:
-    """Whether who asks may; ``owner`` is the user whose thing it is, ``account`` the account that it touches."""
+    """Whether who asks may; ``owner`` is the user whose thing it is, ``account`` or ``group`` what it touches."""
     rule = POLICY[action]
-    if not _may(reader, rule.who, owner, account):
+    if reader.user.disabled:
+        return Refused(f"{reader.user.name} may not {action.value}.", "ask an administrator: the user is disabled")
+    if not (_may(reader, rule.who, owner, account) or _in_group(reader, rule.who, group)):
         return Refused(f"{reader.user.name} may not {action.value}.", f"only {rule.who.value} may")
     if rule.scope not in reader.scopes:
         reason = f"This login may not {action.value}: it has not the scope {rule.scope.value}."
@@ -115,3 +138,8 @@ def _may(reader: Reader, who: Who, owner: str | None, account: str | None) -> bo
         case Who.LEADER:
             return account in user.led_accounts
     return False
+
+
+def _in_group(reader: Reader, who: Who, group: str | None) -> bool:
+    role = next((each.role for each in reader.user.groups if each.group == group), None)
+    return (who is Who.MEMBER and role is not None) or (who is Who.GROUP_LEADER and role is GroupRole.LEADER)

@@ -63,12 +63,20 @@ class SessionStore(Protocol):
     def revoke(self, session_id: str, now: datetime) -> None:
         """End a session; ending it twice keeps the first time."""
 
+    def revoke_all(self, user: str, now: datetime, keep: str | None = None) -> int:
+        """End every session of a user's but ``keep``; return how many."""
+
 
 def check_password(users: UserStore, name: str, password: str) -> User:
     """The user of that name and password. Raises NotAllowed, with the same words for a wrong name."""
     if not matches(users.password_hash(name), password):
-        raise NotAllowed("The user name or the password is wrong.", hint="try again, or ask an administrator")
+        raise wrong_login()
     return users.get(name)
+
+
+def wrong_login() -> NotAllowed:
+    """What is said of every login that is not right, whatever is wrong about it."""
+    return NotAllowed("The user name or the password is wrong.", hint="try again, or ask an administrator")
 
 
 def new_session(

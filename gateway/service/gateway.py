@@ -7,17 +7,21 @@ from dataclasses import dataclass
 
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
+from gateway.service.factors import FactorService
 from gateway.service.fleet import FleetService
+from gateway.service.groups import GroupService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService
+from gateway.service.registration import RegistrationService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
+from gateway.service.users import UserService
 from gateway.service.waiting import WaitingService
 
 
@@ -38,6 +42,10 @@ class Gateway:
     shared_files: SharedFiles
     devices: DeviceService
     browsers: BrowserService
+    registration: RegistrationService
+    factors: FactorService
+    users: UserService
+    groups: GroupService
     waiting: WaitingService
     agent: str
     probes: dict[str, Callable[[], object]]

@@ -1,4 +1,4 @@
-"""Users, sessions, nonces, evidence and idempotency keys in SQL.
+"""Sessions, nonces, evidence and idempotency keys in SQL.
 
 Invariant: all of it works on the connection it is given, so that it commits together with what it authorises; what may
 happen once is decided by a unique key, never by a look before.
@@ -19,44 +19,11 @@ from gateway.identity.idempotency import Answer
 from gateway.identity.scopes import read_scopes
 from gateway.identity.sessions import Session
 from gateway.identity.signature import Claims
-from gateway.identity.users import Role, User
 from gateway.storage.database import insert_new
-from gateway.storage.groups import of_user
-from gateway.storage.tables import evidence, idempotency, sessions, used_nonces, users
+from gateway.storage.tables import evidence, idempotency, sessions, used_nonces
 
 _KEPT_LONGER: Final = timedelta(minutes=10)  # than any clock skew that a gateway can be set to
 _IDEMPOTENT_FOR: Final = timedelta(days=1)
-
-
-class SqlUsers:
-    """Implements ``gateway.identity.users.UserStore``."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def add(self, user: User, password_hash: str, now: datetime) -> None:
-        """See ``UserStore.add``."""
-        row = {
-            "name": user.name,
-            "password_hash": password_hash,
-            "role": user.role.value,
-            "account": user.account,
-            "unix_name": user.unix_name,
-            "created_at": now,
-        }
-        if not insert_new(self._connection, users, row):
-            raise Conflict(f"There is a user {user.name} already.", hint="choose another name")
-
-    def get(self, name: str) -> User:
-        """See ``UserStore.get``."""
-        row = self._connection.execute(select(users).where(users.c.name == name)).mappings().one_or_none()
-        if row is None:
-            raise NotFound(f"There is no user {name}.", hint="an administrator can add one")
-        return User(row["name"], Role(row["role"]), row["account"], row["unix_name"], of_user(self._connection, name))
-
-    def password_hash(self, name: str) -> str | None:
-        """See ``UserStore.password_hash``."""
-        return self._connection.execute(select(users.c.password_hash).where(users.c.name == name)).scalar_one_or_none()
 
 
 class SqlSessions:
@@ -84,6 +51,11 @@ class SqlSessions:
         """See ``SessionStore.revoke``."""
         live = (sessions.c.id == session_id) & sessions.c.revoked_at.is_(None)
         self._connection.execute(update(sessions).where(live).values(revoked_at=now))
+
+    def revoke_all(self, user: str, now: datetime, keep: str | None = None) -> int:
+        """See ``SessionStore.revoke_all``."""
+        live = (sessions.c.user_name == user) & sessions.c.revoked_at.is_(None) & (sessions.c.id != (keep or ""))
+        return self._connection.execute(update(sessions).where(live).values(revoked_at=now)).rowcount
 
 
 class SqlNonces:

@@ -34,6 +34,7 @@ users = Table(
     Column("account", NAME, nullable=False),
     Column("unix_name", NAME),
     Column("created_at", UtcTime, nullable=False),
+    Column("disabled_at", UtcTime),
     CheckConstraint("role IN ('user', 'admin')", name="role"),
 )
 

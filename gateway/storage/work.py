@@ -6,8 +6,10 @@ from sqlalchemy import Connection
 
 from gateway.storage.audit import SqlAudit
 from gateway.storage.budgets import SqlBudgets, SqlCharges
+from gateway.storage.factors import SqlDeviceKeys, SqlFactors
 from gateway.storage.groups import SqlGroups
-from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
+from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions
+from gateway.storage.invitations import SqlInvitations
 from gateway.storage.jobs import SqlJobs
 from gateway.storage.key_records import SqlKeyRecords
 from gateway.storage.ledger import SqlLedger, SqlReceipts
@@ -15,6 +17,7 @@ from gateway.storage.nodes import SqlFleet
 from gateway.storage.publications import SqlPublications
 from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
 from gateway.storage.spending import SqlSpending
+from gateway.storage.users import SqlUsers
 
 
 class SqlWork:
@@ -22,6 +25,9 @@ class SqlWork:
 
     def __init__(self, connection: Connection) -> None:
         self.users = SqlUsers(connection)
+        self.factors = SqlFactors(connection)
+        self.device_keys = SqlDeviceKeys(connection)
+        self.invitations = SqlInvitations(connection)
         self.groups = SqlGroups(connection)
         self.audit = SqlAudit(connection)
         self.sessions = SqlSessions(connection)

@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from gateway.wire.form import ONE_LINE, Request, View
+from gateway.wire.identity import Code, Remember
 
 
 class LoginRequest(Request):
@@ -16,6 +17,12 @@ class LoginRequest(Request):
     password: str = Field(min_length=1, max_length=1024)
     public_key: dict[str, str]
     """JWK (RFC 8037: kty OKP, crv Ed25519)."""
+    code: Code | None = None
+    """Of the authenticator app, where one is enrolled."""
+    device: str | None = Field(default=None, max_length=4096, pattern=ONE_LINE)
+    """The word of a remembered device, in place of a code: ``gateway.identity.device_keys.make_proof``."""
+    remember: Remember | None = None
+    """Remember this device, if a code was right."""
 
 
 class Session(View):
@@ -27,6 +34,8 @@ class Session(View):
     """What ``aud`` of every signature must be."""
     expires_at: datetime
     certificate: str
+    device: str | None = None
+    """The device that this login was remembered by from now on."""
 
 
 class DeviceRequest(Request):

@@ -58,6 +58,7 @@ def _users() -> None:
         sa.Column("account", sa.String(length=64), nullable=False),
         sa.Column("unix_name", sa.String(length=64), nullable=True),
         sa.Column("created_at", UtcTime(), nullable=False),
+        sa.Column("disabled_at", UtcTime(), nullable=True),
         sa.CheckConstraint("role IN ('user', 'admin')", name=op.f("ck_users_role")),
         sa.PrimaryKeyConstraint("name", name="pk_users"),
     )
