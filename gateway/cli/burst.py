@@ -28,6 +28,14 @@ SECTIONS: dict[str, dict[str, str]] = {
         "login": "login: Log in; the session's key is made here and stays here.",
         "logout": "login: End the session and forget its key.",
         "whoami": "login: Say where and as whom you are logged in.",
+        "register": "register: Become a user, with an administrator's invitation.",
+        "password": "register: Change your password.",
+        "totp": "totp: An authenticator app as second factor: enrol, remove, recover.",
+        "devices": "devices: List and revoke devices that need no code.",
+    },
+    "People": {
+        "groups": "groups: Groups and projects, and who is in them.",
+        "users": "users: Invite, disable and reset users (admins only).",
     },
     "Jobs": {
         "submit": "submit: Submit a batch script, as sbatch does.",

@@ -16,6 +16,7 @@ import segno
 
 from gateway.cli.display import duration, moment, show_facts, show_json
 from gateway.cli.invocation import examples, json_option
+from gateway.cli.secret_input import code_option, password_of, password_option, with_code
 from gateway.client import profile as profiles
 from gateway.client.device import DeviceLogin
 from gateway.client.session import Session
@@ -29,22 +30,21 @@ from gateway.wire import Identity
         "burst login http://127.0.0.1:8080 --user demo --password-file D/secrets/demo.password",
         "burst login --dir .burst/gateway",
         "burst login --device https://burst.lab.example",
+        "burst login --remember https://burst.lab.example",
         "BURST_PROFILE=lab burst login https://burst.lab.example",
     )
 )
 @click.argument("url", required=False)
 @click.option("-u", "--user", help="Your name at the gateway. [default: your login name]")
-@click.option(
-    "--password-file",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="Read the password from this file; - is stdin.",
-)
+@password_option
+@code_option
 @click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path, file_okay=False),
     help="Of a gateway on this machine: its URL and first passwords are found there. --user is demo or admin.",
 )
+@click.option("--remember", is_flag=True, help="After a login with a code, this device needs none the next time.")
 @click.option("--device", is_flag=True, help="Show a code to approve in a browser, here or on a phone; no password.")
 @json_option
 def login(
@@ -52,14 +52,17 @@ def login(
     *,
     user: str | None,
     password_file: Path | None,
+    code_file: Path | None,
     directory: Path | None,
+    remember: bool,
     device: bool,
     as_json: bool,
 ) -> None:
     """Log in to the gateway at URL [default: BURST_URL].
 
     An Ed25519 key is made here and certified for some hours; every later request is signed with it. The key is kept
-    in your configuration directory, readable by you only.
+    in your configuration directory, readable by you only. Where you have enrolled an authenticator app (burst totp)
+    its code is asked for, unless this device is remembered.
     """
     if device and (user or password_file):
         given = "--user" if user else "--password-file"
@@ -70,7 +73,7 @@ def login(
     where = url or os.environ.get("BURST_URL")
     if not where:
         raise OptionError("no gateway was named", option="url", hint="burst login URL, or set BURST_URL", exit_code=2)
-    with _by_device(where) if device else _by_password(where, user, password_file) as session:
+    with _by_device(where) if device else _by_password(where, user, password_file, code_file, remember) as session:
         session.save()
     profile = session.profile
     if as_json:
@@ -119,9 +122,12 @@ def _of_directory(
     return url or found, name, password_file or directory / "secrets" / f"{name}.password"
 
 
-def _by_password(url: str, user: str | None, file: Path | None) -> Session:
+def _by_password(url: str, user: str | None, file: Path | None, code_file: Path | None, remember: bool) -> Session:
     name = user or click.prompt("User", default=os.environ.get("USER"), err=True)
-    return Session.login(url, name, _password(file, name), patience_s=5)
+    password = password_of(file, name)
+    return with_code(
+        lambda code: Session.login(url, name, password, code=code, remember=remember, patience_s=5), code_file
+    )
 
 
 def _by_device(url: str) -> Session:
@@ -136,20 +142,6 @@ def _by_device(url: str) -> Session:
     minutes = asked.expires_in // 60
     click.echo(f"\nApprove only if the page shows the same words. Waiting, {minutes} minutes at most ...", err=True)
     return waiting.wait()
-
-
-def _password(file: Path | None, user: str) -> str:
-    if file is not None:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-        return text.rstrip("\r\n")
-    if not sys.stdin.isatty():
-        raise OptionError(
-            "there is no terminal to ask for the password",
-            hint="give --password-file FILE, or - for stdin",
-            exit_code=2,
-        )
-    password: str = click.prompt(f"Password of {user}", hide_input=True, err=True)
-    return password
 
 
 def _show(profile: profiles.Profile, *, account: str = "", role: str = "") -> None:

@@ -84,21 +84,23 @@ class PeopleService:
         return user
 
     def _check_factors(self, user: User, proof: Proof, address: str) -> None:
-        """The second half of ``check_password``; a wrong code after a right password is an alarm."""
+        """The second half of ``check_password``; what is wrong after a right password is an alarm."""
         if proof.given:
             self.throttle.count(SECOND_FACTORS, user.name)
         try:
             with self.works() as work:
                 self.judge.check(work.factors, work.device_keys, user.name, proof, self.now())
-        except CodeNeeded:
-            raise
-        except NotAllowed:
-            text = "the password was right, the code or the device was not"
-            act = Act(user.name, "log in", f"user:{user.name}", text, Outcome.ALARM, address=address)
-            with self.works() as work:
-                work.audit.tell(act, self.now())
+        except NotAllowed as error:
+            if proof.given:
+                what = "device is not remembered" if isinstance(error, CodeNeeded) else "code was wrong or used before"
+                self._alarm(user, f"the password was right, the {what}", address)
             raise
         self.throttle.forgive(SECOND_FACTORS, user.name)
+
+    def _alarm(self, user: User, text: str, address: str) -> None:
+        act = Act(user.name, "log in", f"user:{user.name}", text, Outcome.ALARM, address=address)
+        with self.works() as work:
+            work.audit.tell(act, self.now())
 
     def _remember(self, work: Work, user: User, request: wire.LoginRequest, address: str) -> str | None:
         """Keep the client's device key, if its login was by a code: by a password alone anybody could."""
