@@ -76,6 +76,7 @@ class PeopleService:
             self._check_factors(user, proof, address)
             user.check()
         except CodeNeeded:
+            self.throttle.forgive(PASSWORDS, name, address)  # it was right; codes are counted apart
             raise
         except NotAllowed:
             self.throttle.count(PASSWORDS_OF_ADDRESS, address)

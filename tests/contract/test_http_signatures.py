@@ -9,18 +9,19 @@ import pytest
 from fastapi.routing import APIRoute
 from http_door import API, SCRIPT, problem_of
 
-from gateway.api import accounts, jobs, nodes, publications
+from gateway.api import accounts, identity, jobs, nodes, publications, users
 from gateway.identity.keys import make_key
 
-OPEN = {"/api/v1/sessions", "/api/v1/nodes/join", "/api/v1/device", "/api/v1/device/token"}
+OPEN = {f"POST {API}/{path}" for path in ("sessions", "users", "recovery", "nodes/join", "device", "device/token")}
 """Endpoints that carry another proof in their body, or ask for one (RFC 8628)."""
 
 SIGNED = sorted(
     (method, route.path)
-    for router in (accounts.router, jobs.router, nodes.router, publications.router)
+    for router in (accounts.router, identity.router, jobs.router, nodes.router, publications.router, users.router)
     for route in router.routes
-    if isinstance(route, APIRoute) and route.path not in OPEN
+    if isinstance(route, APIRoute)
     for method in route.methods
+    if f"{method} {route.path}" not in OPEN
 )
 QUOTE = f"{API}/quotes"
 BODY = json.dumps({"script": SCRIPT}).encode()
