@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from datetime import UTC, datetime
 
+import httpx2
 import pytest
 from http_door import API, SCRIPT, problem_of
 from registry import secret_of
@@ -28,6 +30,20 @@ def invited(door, admin, name, **gives):
 
 def register(door, name, **more):
     return door.http.post(f"{API}/users", json={"user": name, "password": PASSWORD, **more})
+
+
+def signed_in(door, name, code):
+    """The web form's status, and whether the page asks for a code."""
+    with httpx2.Client(base_url=door.url, timeout=60) as browser:
+        form = browser.get("/web/sign-in").text
+        fields = {"token": re.search(r'name="token" value="([0-9a-f]+)"', form)[1], "user": name, "password": PASSWORD}
+        answer = browser.post("/web/sign-in", data=fields | ({"code": code} if code else {}))
+    assert 'name="code"' not in form
+    return answer.status_code, 'name="code"' in answer.text
+
+
+def code_of(secret, steps=0):
+    return totp.code_at(secret, totp.step_of(datetime.now(UTC)) + steps)
 
 
 def new_name(stem):
@@ -108,11 +124,15 @@ def test_an_administrator_resets_a_lost_app(door, admin):
     visitor = invited(door, admin, name)
     begun = visitor.send("POST", "/totp", {"password": PASSWORD}).json()
     secret = secret_of(begun["uri"])
-    code = totp.code_at(secret, totp.step_of(datetime.now(UTC)))
+    code = code_of(secret)
     assert visitor.send("POST", "/totp/confirm", {"code": code}).status_code == 200
     facts = {"user": name, "password": PASSWORD, "public_key": public_jwk(make_key())}
     problem_of(door.http.post(f"{API}/sessions", json=facts), 403, "code_needed")
     assert {one["user"]: one["totp"] for one in admin.send("GET", "/users").json()}[name] is True
+
+    assert signed_in(door, name, code=None) == (403, True)
+    assert signed_in(door, name, code=code) == (403, True), "used to enrol the app"
+    assert signed_in(door, name, code=code_of(secret, 1)) == (303, False)
 
     reset = admin.send("POST", f"/users/{name}/reset", {"password": True}).json()
 

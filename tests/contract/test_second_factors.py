@@ -18,6 +18,7 @@ from gateway.identity.device_keys import make_proof
 from gateway.identity.factors import Proof
 from gateway.identity.keys import make_key, public_jwk
 from gateway.identity.users import Role
+from gateway.service.registration import RegistrationService
 from gateway.storage.database import Database
 
 WRONG = r"The user name or the password is wrong\."
@@ -354,3 +355,71 @@ def test_an_app_is_enrolled_once(registry):
     fresh = wire.PasswordProof(password=PASSWORD, code=registry.code(secret))
     with pytest.raises(Conflict):
         registry.factors.begin_totp(login.signs(), fresh, HERE)
+
+
+@pytest.mark.parametrize("wrong", ["name", "password", "code"])
+def test_every_refusal_takes_the_time_of_one_password(monkeypatch, registry, wrong):
+    """A wrong name, a wrong password and a wrong code are each one Argon2 hash away from the answer."""
+    registry.enrol(registry.log_in("ada"))
+    passwords._nobodys_hash()  # made once in a gateway's life
+    hashed = []
+    verify = passwords._HASHER.verify
+
+    class Counting:
+        def verify(self, kept: str, given: str) -> bool:
+            hashed.append(given)
+            return verify(kept, given)
+
+    monkeypatch.setattr(passwords, "_HASHER", Counting())
+    name, password = ("nobody" if wrong == "name" else "ada"), ("another" if wrong == "password" else PASSWORD)
+
+    with pytest.raises(NotAllowed, match=WRONG):
+        registry.log_in(name, password, code="1234567")
+    assert len(hashed) == 1
+
+
+def test_where_registration_is_open_everybody_becomes_a_user_without_credits(registry):
+    """A name that is taken, by a user, an account or the gateway itself, must be said to be."""
+    freely = RegistrationService(registry.people, open=True)
+    freely.register(wire.RegisterRequest(user="grace", password=PASSWORD), HERE)
+
+    for name in ("ada", "grace", "gateway"):
+        request = wire.RegisterRequest(user=name, password=PASSWORD)
+        with pytest.raises(Conflict, match="is taken"):
+            freely.register(request, HERE)
+    with pytest.raises(InvalidRequest):
+        freely.register(wire.RegisterRequest(user="bob", password="short"), HERE)
+    request = wire.RegisterRequest(user="bob", password=PASSWORD)
+    with pytest.raises(NotAllowed, match="This invitation is not good"):
+        registry.registration.register(request, HERE)
+    with registry.reads() as work:
+        assert work.ledger.balance("grace").available_ucr == 0
+    for number in range(40):
+        request = wire.RegisterRequest(user=f"n{number}", password=PASSWORD, invitation="guess")
+        with pytest.raises(NotAllowed) as refused:
+            freely.register(request, HERE)
+    assert isinstance(refused.value, TooManyTries)
+
+
+def test_an_invitation_ends_with_its_time_and_with_the_next_one(registry):
+    """After its hours it is not good, and the older of two for one name is void."""
+    registry.add("boss", Role.ADMIN)
+    boss = registry.log_in("boss")
+    invite = wire.InvitationRequest(user="grace", hours=1)
+    first = registry.registration.invite(boss.signs(), invite)
+    second = registry.registration.invite(boss.signs(), invite)
+
+    def register(code: str) -> wire.Registered:
+        request = wire.RegisterRequest(user="grace", password=PASSWORD, invitation=code)
+        return registry.registration.register(request, HERE)
+
+    with pytest.raises(NotAllowed, match="not good"):
+        register(first.code)
+    registry.later(hours=1)
+    with pytest.raises(NotAllowed, match="not good"):
+        register(second.code)
+    assert register(registry.registration.invite(boss.signs(), invite).code).user == "grace"
+    told = registry.told("invite user")
+    assert [row[:2] for row in told] == [("boss", "user:grace")] * 3
+    with registry.reads() as work:
+        assert all(work.evidence.get(row[4]).kid == boss.session.id for row in told)
