@@ -185,7 +185,7 @@ def test_groups_and_users_are_looked_after_by_commands(ada):
     boss.burst("users", "enable", bob)
     boss.burst("users", "reset", bob, "--password")
 
-    assert shown["members"] == [{"user": "admin", "role": "leader"}, {"user": name, "role": "member"}]
+    assert {one["user"]: one["role"] for one in shown["members"]} == {"admin": "leader", name: "member"}
     assert (disabled["disabled"], disabled["role"]) == (True, "user")
     assert {name, bob, "admin"} <= {one["user"] for one in boss.burst_json("users", "list")}
     assert "administrator" in boss.burst("users", "disable", "admin", code=1).stderr
