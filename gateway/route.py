@@ -35,16 +35,14 @@ from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, Scheduler
 from gateway.identity.audit import AuditLog
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.browsers import BrowserStore
-from gateway.identity.device_keys import DeviceKeyStore
 from gateway.identity.devices import DeviceStore
 from gateway.identity.evidence import EvidenceStore
-from gateway.identity.factors import FactorStore
 from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
-from gateway.identity.invitations import InvitationStore
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.sealing import Sealer
 from gateway.identity.sessions import SessionStore
+from gateway.identity.stores import FactorStores
 from gateway.identity.users import UserStore
 from gateway.jobs.job import Attempt, Job, UnitOrder
 from gateway.jobs.stages import Stage
@@ -60,7 +58,7 @@ from gateway.staging.manifest import Entry
 from gateway.staging.object_store import ObjectStore
 
 
-class Work(Protocol):
+class Work(FactorStores, Protocol):
     """One transaction on everything that is stored."""
 
     @property
@@ -70,18 +68,6 @@ class Work(Protocol):
     @property
     def groups(self) -> GroupStore:
         """Their groups and projects."""
-
-    @property
-    def factors(self) -> FactorStore:
-        """Their second factors."""
-
-    @property
-    def device_keys(self) -> DeviceKeyStore:
-        """Devices that need no code."""
-
-    @property
-    def invitations(self) -> InvitationStore:
-        """One-time codes of administrators."""
 
     @property
     def audit(self) -> AuditLog:
