@@ -113,7 +113,7 @@ def ada(door, tmp_path_factory):
     return name, shell, boss, secret, codes
 
 
-def test_f06_and_w20_the_client_keeps_no_password_and_no_shared_secret(ada, door):
+def test_w20_the_client_keeps_no_password_and_no_shared_secret(ada, door):
     """W20: whoever copies a naive wallet logs in for ever; whoever copies ours has a key that alone opens nothing."""
     name, shell, _, secret, codes = ada
     naive = json.dumps({"password": PASSWORD, "otp_secret": secret})
