@@ -8,7 +8,7 @@ from gateway.storage.audit import SqlAudit
 from gateway.storage.budgets import SqlBudgets, SqlCharges
 from gateway.storage.factors import SqlDeviceKeys, SqlFactors
 from gateway.storage.groups import SqlGroups
-from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions
+from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
 from gateway.storage.invitations import SqlInvitations
 from gateway.storage.jobs import SqlJobs
 from gateway.storage.key_records import SqlKeyRecords
@@ -17,7 +17,6 @@ from gateway.storage.nodes import SqlFleet
 from gateway.storage.publications import SqlPublications
 from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
 from gateway.storage.spending import SqlSpending
-from gateway.storage.users import SqlUsers
 
 
 class SqlWork:

@@ -32,8 +32,8 @@ from gateway.storage.identity import (
     SqlIdempotency,
     SqlNonces,
     SqlSessions,
+    SqlUsers,
 )
-from gateway.storage.users import SqlUsers
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PASSWORD = "correct horse battery"
