@@ -9,6 +9,7 @@
     ├─ NotAllowed            who is asking, or what they ask for
     │  ├─ BadSignature  ├─ SignatureExpired  ├─ SignatureReplayed  ├─ Refused
     │  ├─ TooManyTries           of a password or a code; later
+    │  ├─ CodeNeeded             the password was right; a second factor is missing
     │  ├─ DeviceError            ├─ ApprovalPending ├─ SlowDown ├─ CodeExpired └─ ApprovalRefused
     │  └─ TokenError             ├─ InvalidScope ├─ InvalidTarget ├─ InvalidGrant ├─ InvalidClient
     │                            └─ UnsupportedGrant
@@ -141,6 +142,12 @@ class TooManyTries(NotAllowed):
     ) -> None:
         super().__init__(detail, hint=hint or f"try again in {retry_after_s} s", field=field)
         self.retry_after_s = retry_after_s
+
+
+class CodeNeeded(NotAllowed):
+    """A code is needed beside the password."""
+
+    code = "code_needed"
 
 
 class DeviceError(NotAllowed):

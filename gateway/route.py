@@ -47,6 +47,7 @@ from gateway.identity.revocations import Revocations
 from gateway.identity.sealing import Sealer
 from gateway.identity.sessions import SessionStore
 from gateway.identity.shares import ShareStore
+from gateway.identity.stores import FactorStores
 from gateway.identity.users import UserStore
 from gateway.jobs.job import Attempt, Job, UnitOrder
 from gateway.jobs.stages import Stage
@@ -62,7 +63,7 @@ from gateway.staging.manifest import Entry
 from gateway.staging.object_store import ObjectStore
 
 
-class Work(Protocol):
+class Work(FactorStores, Protocol):
     """One transaction on everything that is stored."""
 
     @property

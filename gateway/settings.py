@@ -277,6 +277,9 @@ class Settings(BaseSettings):
         default=None, description="public base of the landing pages' URLs; default: the gateway's own URL"
     )
     demo_credits: float = Field(default=100.0, ge=0, description="credits that the demo user starts with")
+    registration: Literal["invitation", "open"] = Field(
+        default="invitation", description="who may become a user: whom an administrator invites, or everybody"
+    )
     session_hours: int = Field(default=12, ge=1, le=168, description="how long a login lasts")
     clock_skew_s: int = Field(default=60, ge=0, le=300, description="difference of clocks that a signature may show")
 

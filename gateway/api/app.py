@@ -13,9 +13,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.api import (
     accounts,
-    audit,
     credentials,
     federation,
+    identity,
     jobs,
     nodes,
     oauth,
@@ -26,6 +26,7 @@ from gateway.api import (
     sharing,
     slurm,
     sts,
+    users,
 )
 from gateway.api.body_limit import BodyLimit
 from gateway.api.signed import TheGateway
@@ -107,9 +108,10 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     problems.install(app)
     machines = (nodes.router, sts.router, oauth.router, credentials.router)
-    people = (accounts.router, sessions.router, principals.router, federation.about, federation.router, jobs.router)
+    logins = (accounts.router, identity.router, users.router, sessions.router, principals.router)
+    others = (federation.about, federation.router, jobs.router, audit.router)
     shared = (publications.router, publications.pages, sharing.router, sharing.links)
-    for router in (public, *people, audit.router, *machines, *shared):
+    for router in (public, *logins, *others, *machines, *shared):
         app.include_router(router)
     slurm.install(app)
     return app

@@ -29,9 +29,11 @@ from gateway.service.arrivals import NOT_PAID, ArrivalService
 from gateway.service.audit import AuditService
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
+from gateway.service.factors import FactorService
 from gateway.service.federation import FederationService
 from gateway.service.fleet import FleetService
 from gateway.service.gateway import Gateway
+from gateway.service.groups import GroupService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
@@ -43,6 +45,7 @@ from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
 from gateway.service.publications import PublicationService, Publisher
+from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.sharing import SharingService
@@ -50,6 +53,7 @@ from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
 from gateway.service.tokens import TokenService
+from gateway.service.users import UserService
 from gateway.service.waiting import WaitingService
 from gateway.settings import Settings
 from slurm_plugins.agent.one_file import agent_text
@@ -83,8 +87,11 @@ def services(
         key_bucket=machine.store.access.bucket if ports.job_keys else None,
     )
     job_service = JobService(ports)
-    people = PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, utc_now)
+    people = PeopleService(
+        ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, utc_now, ports.sealer
+    )
     sharing = SharingService(ports, job_service, people.throttle)
+    registration = RegistrationService(people, open=settings.registration == "open")
     return Gateway(
         people=people,
         submission=SubmissionService(ports, offers, catalogue_of(settings), limits, hands, jobs.wake),
@@ -115,6 +122,10 @@ def services(
         browsers=BrowserService(people),
         sessions=SessionService(people),
         principals=PrincipalService(people),
+        registration=registration,
+        factors=FactorService(people),
+        users=UserService(people, registration),
+        groups=GroupService(people),
         waiting=WaitingService(ports),
         federation=FederationService(people),
         sharing=sharing,

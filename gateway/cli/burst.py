@@ -32,6 +32,14 @@ SECTIONS: dict[str, dict[str, str]] = {
         "peers": "peers: List the gateways that this one trusts; trust another one.",
         "sessions": "sessions: List your logins; end them.",
         "principals": "principals: Programs that log in by a key of their own.",
+        "register": "register: Become a user, with an administrator's invitation.",
+        "password": "register: Change your password.",
+        "totp": "totp: An authenticator app as second factor: enrol, remove, recover.",
+        "devices": "devices: List and revoke devices that need no code.",
+    },
+    "People": {
+        "groups": "groups: Groups and projects, and who is in them.",
+        "users": "users: Invite, disable and reset users (admins only).",
     },
     "Jobs": {
         "submit": "submit: Submit a batch script, as sbatch does.",

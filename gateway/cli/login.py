@@ -17,6 +17,7 @@ import segno
 from gateway.cli.display import duration, moment, show_facts, show_json
 from gateway.cli.invocation import examples, json_option, scope_option
 from gateway.cli.scopes import said
+from gateway.cli.secret_input import code_option, password_of, password_option, with_code
 from gateway.client import principal
 from gateway.client import profile as profiles
 from gateway.client.device import DeviceLogin
@@ -34,22 +35,21 @@ from gateway.wire import Identity
         "burst login --device https://burst.lab.example",
         "burst login --device --scope jobs:read --scope storage:read https://burst.lab.example",
         "burst login --key-file robot.key --user climate-robot https://burst.lab.example",
+        "burst login --remember https://burst.lab.example",
         "BURST_PROFILE=lab burst login https://burst.lab.example",
     )
 )
 @click.argument("url", required=False)
 @click.option("-u", "--user", help="Your name at the gateway. [default: your login name]")
-@click.option(
-    "--password-file",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="Read the password from this file; - is stdin.",
-)
+@password_option
+@code_option
 @click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path, file_okay=False),
     help="Of a gateway on this machine: its URL and first passwords are found there. --user is demo or admin.",
 )
+@click.option("--remember", is_flag=True, help="After a login with a code, this device needs none the next time.")
 @click.option("--device", is_flag=True, help="Show a code to approve in a browser, here or on a phone; no password.")
 @scope_option
 @click.option(
@@ -63,7 +63,9 @@ def login(
     *,
     user: str | None,
     password_file: Path | None,
+    code_file: Path | None,
     directory: Path | None,
+    remember: bool,
     device: bool,
     scope: tuple[str, ...],
     key_file: Path | None,
@@ -72,7 +74,8 @@ def login(
     """Log in to the gateway at URL [default: BURST_URL].
 
     An Ed25519 key is made here and certified for some hours; every later request is signed with it. The key is kept
-    in your configuration directory, readable by you only.
+    in your configuration directory, readable by you only. Where you have enrolled an authenticator app (burst totp)
+    its code is asked for, unless this device is remembered.
     """
     _check_together(device=device, user=user, password_file=password_file, key_file=key_file)
     if directory is not None:
@@ -81,7 +84,14 @@ def login(
     where = url or os.environ.get("BURST_URL")
     if not where:
         raise OptionError("no gateway was named", option="url", hint="burst login URL, or set BURST_URL", exit_code=2)
-    with _begun(where, user, password_file, key_file, scope, device=device) as session:
+    read_scopes(scope)
+    if key_file and user:
+        begun = principal.login(where, user, key_file, scope, patience_s=5)
+    elif device:
+        begun = _by_device(where, scope)
+    else:
+        begun = _by_password(where, user, password_file, code_file, scope, remember=remember)
+    with begun as session:
         session.save()
     profile = session.profile
     if as_json:
@@ -144,18 +154,16 @@ def _check_together(*, device: bool, user: str | None, password_file: Path | Non
         raise OptionError("--key-file needs --user", option="--user", hint=hint, exit_code=2)
 
 
-def _begun(
-    url: str, user: str | None, file: Path | None, key_file: Path | None, scopes: tuple[str, ...], *, device: bool
+def _by_password(
+    url: str, user: str | None, file: Path | None, code_file: Path | None, scopes: tuple[str, ...], *, remember: bool
 ) -> Session:
-    read_scopes(scopes)
-    if key_file and user:
-        return principal.login(url, user, key_file, scopes, patience_s=5)
-    return _by_device(url, scopes) if device else _by_password(url, user, file, scopes)
-
-
-def _by_password(url: str, user: str | None, file: Path | None, scopes: tuple[str, ...]) -> Session:
     name = user or click.prompt("User", default=os.environ.get("USER"), err=True)
-    return Session.login(url, name, _password(file, name), scopes=scopes, patience_s=5)
+    password = password_of(file, name)
+
+    def begin(code: str | None) -> Session:
+        return Session.login(url, name, password, code=code, remember=remember, scopes=scopes, patience_s=5)
+
+    return with_code(begin, code_file)
 
 
 def _by_device(url: str, scopes: tuple[str, ...]) -> Session:
@@ -170,20 +178,6 @@ def _by_device(url: str, scopes: tuple[str, ...]) -> Session:
     minutes = asked.expires_in // 60
     click.echo(f"\nApprove only if the page shows the same words. Waiting, {minutes} minutes at most ...", err=True)
     return waiting.wait()
-
-
-def _password(file: Path | None, user: str) -> str:
-    if file is not None:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-        return text.rstrip("\r\n")
-    if not sys.stdin.isatty():
-        raise OptionError(
-            "there is no terminal to ask for the password",
-            hint="give --password-file FILE, or - for stdin",
-            exit_code=2,
-        )
-    password: str = click.prompt(f"Password of {user}", hide_input=True, err=True)
-    return password
 
 
 def _show(profile: profiles.Profile, *, account: str = "", role: str = "", scopes: tuple[str, ...] = ()) -> None:

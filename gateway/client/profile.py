@@ -68,13 +68,18 @@ def load(path: Path) -> Profile:
 
 def save(profile: Profile, path: Path) -> None:
     """Write a profile, readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fields: dict[str, Any] = {**asdict(profile), "expires_at": profile.expires_at.astimezone(UTC).isoformat()}
+    write_private(path, json.dumps(fields, indent=2))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file by one that its owner alone can read."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # mkstemp makes the file 0600 before anything is in it.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".profile-")
     try:
         with os.fdopen(handle, "w") as file:
-            json.dump(fields, file, indent=2)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)

@@ -22,9 +22,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway import wire
 from gateway.client import profile as profiles
+from gateway.client import remembered
 from gateway.client.problems import error_of
 from gateway.client.profile import Profile
 from gateway.errors import BurstError, GatewayUnavailable, NotAllowed
+from gateway.identity.device_keys import make_proof
 from gateway.identity.keys import make_key, public_jwk
 from gateway.identity.signature import sign_request
 
@@ -51,15 +53,37 @@ class Session:
 
     @classmethod
     def login(
-        cls, url: str, user: str, password: str, *, scopes: tuple[str, ...] = (), patience_s: float = 20.0
+        cls,
+        url: str,
+        user: str,
+        password: str,
+        *,
+        code: str | None = None,
+        remember: bool = False,
+        scopes: tuple[str, ...] = (),
+        patience_s: float = 20.0,
     ) -> Self:
-        """Make a key, trade ``password`` for its certificate. Raises NotAllowed for a wrong password.
+        """Make a key, trade ``password`` for its certificate.
 
+        ``code`` is an authenticator app's; where this device is remembered (``remember`` with a code makes it so) its
+        own key stands in for one. Raises NotAllowed for a wrong password or code, CodeNeeded where one is missing.
         ``scopes`` are what the login may do of what its user may; none: everything.
         """
-        key, host = make_key(), socket.gethostname()
-        body = wire.LoginRequest(user=user, password=password, public_key=public_jwk(key), scopes=scopes, host=host)
-        session = post_unsigned(url, "/sessions", body, wire.Session, patience_s=patience_s)
+        key, device = make_key(), remembered.new_key() if remember and code else None
+        kept = None if code else remembered.load(url, user)
+        body = wire.LoginRequest(
+            user=user,
+            password=password,
+            public_key=public_jwk(key),
+            scopes=scopes,
+            host=socket.gethostname(),
+            code=code,
+            device=make_proof(kept.device, user, key, kept.audience, datetime.now(UTC)) if kept else None,
+            remember=remembered.asked(device) if device else None,
+        )
+        session = post_unsigned(url, "/sessions", body, wire.Session, patience_s=patience_s, safe=code is None)
+        if device is not None and session.device:
+            remembered.save(session, url, device)
         return cls(profile_of(url, key, session), patience_s=patience_s)
 
     @classmethod
@@ -177,12 +201,17 @@ class Session:
 
 def post_unsigned(url: str, path: str, body: BaseModel, answer: type[T], *, patience_s: float, safe: bool = True) -> T:
     """POST what needs no signature because nobody is logged in yet; ``safe`` as in ``Session.request``."""
+    return _read(send_unsigned(url, path, body, patience_s=patience_s, safe=safe), answer)
+
+
+def send_unsigned(url: str, path: str, body: BaseModel, *, patience_s: float, safe: bool = True) -> httpx2.Response:
+    """As ``post_unsigned``, for what is not answered with JSON."""
     with connection(url) as http:
 
         def send() -> httpx2.Response:
             return http.post(API + path, content=_json(body), headers=_JSON)
 
-        return _read(attempt(send, patience_s=patience_s, safe=safe), answer)
+        return attempt(send, patience_s=patience_s, safe=safe)
 
 
 def profile_of(

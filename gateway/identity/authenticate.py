@@ -120,7 +120,9 @@ class Verifier:
         claims, evidence = self.holder(request, session.key, now)
         session.check(now)
         _use(nonces, request, claims, now)
-        return Caller(users.get(session.user), session, claims, evidence)
+        user = users.get(session.user)
+        user.check()
+        return Caller(user, session, claims, evidence)
 
     def holder(self, request: Request, key: OKPKey, now: datetime) -> tuple[Claims, Evidence]:
         """What whoever holds ``key`` signed; the nonce is not used yet. Raises BadSignature or SignatureExpired."""

@@ -12,6 +12,7 @@ from enum import StrEnum
 from gateway import errors
 from gateway.identity.access import DENIED, OWNER, Rights
 from gateway.identity.authenticate import Reader
+from gateway.identity.groups import GroupRole
 from gateway.identity.scopes import Scope
 from gateway.identity.users import Role, User
 
@@ -53,6 +54,15 @@ class Action(StrEnum):
     LOG_IN_TO_NODE = "log in to this node"
     READ_AUDIT = "read what the audit log says of them"
     READ_WHOLE_AUDIT = "read the whole audit log"
+    SEE_FACTORS = "see how they log in"
+    SET_FACTORS = "change how they log in"
+    SEE_USERS = "see the users"
+    CHANGE_USERS = "change users"
+    SEE_GROUPS = "see their groups"
+    SEE_GROUP = "see this group"
+    LEAVE_GROUP = "leave this group"
+    LEAD_GROUP = "change who is in this group"
+    CREATE_GROUP = "create groups"
 
 
 class Who(StrEnum):
@@ -65,6 +75,8 @@ class Who(StrEnum):
     PAYER = "the users of the account or an administrator"
     LEADER = "who leads the account's project or an administrator"
     TENANT = "who has a job running there now, or an administrator,"
+    MEMBER = "the members of the group or an administrator"
+    GROUP_LEADER = "who leads the group or an administrator"
     ADMIN = "an administrator"
 
 
@@ -111,6 +123,15 @@ POLICY: Mapping[Action, Rule] = {
     Action.LOG_IN_TO_NODE: Rule(Who.TENANT, Scope.NODES_WRITE),
     Action.READ_AUDIT: Rule(Who.ANYONE, Scope.PEOPLE_READ),
     Action.READ_WHOLE_AUDIT: Rule(Who.ADMIN, Scope.PEOPLE_READ),
+    Action.SEE_FACTORS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
+    Action.SET_FACTORS: Rule(Who.ANYONE, Scope.PEOPLE_WRITE),
+    Action.SEE_USERS: Rule(Who.ADMIN, Scope.PEOPLE_READ),
+    Action.CHANGE_USERS: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
+    Action.SEE_GROUPS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
+    Action.SEE_GROUP: Rule(Who.MEMBER, Scope.PEOPLE_READ),
+    Action.LEAVE_GROUP: Rule(Who.MEMBER, Scope.PEOPLE_WRITE),
+    Action.LEAD_GROUP: Rule(Who.GROUP_LEADER, Scope.PEOPLE_WRITE),
+    Action.CREATE_GROUP: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
 }
 
 
@@ -134,16 +155,19 @@ def authorise(
     *,
     owner: str | None = None,
     account: str | None = None,
+    group: str | None = None,
     rights: Rights | None = None,
 ) -> Allowed | Refused:
     """Whether who asks may.
 
-    ``owner`` is the user whose thing it is, ``account`` the account that it touches, ``rights`` what the access rules
-    of the thing give to who asks (``access.rights_of``); None where it has none but that its owner owns it.
+    ``owner`` is the user whose thing it is, ``account`` the account and ``group`` the group that it touches, ``rights``
+    what the access rules of the thing give to who asks (``access.rights_of``); None where only its owner has any.
     """
     rule = POLICY[action]
+    if reader.user.disabled:
+        return Refused(f"{reader.user.name} may not {action.value}.", "ask an administrator: the user is disabled")
     rights = _plain(reader.user, owner) if rights is None else rights
-    if not _may(reader.user, rule.who, owner, account, rights):
+    if not (_may(reader.user, rule.who, owner, account, rights) or _in_group(reader.user, rule.who, group)):
         return Refused(f"{reader.user.name} may not {action.value}.", f"only {rule.who.value} may")
     return within(reader, action)
 
@@ -181,6 +205,10 @@ def _may(user: User, who: Who, owner: str | None, account: str | None, rights: R
         Who.SHARER: rights.owner is True,
         Who.PAYER: account in user.accounts,
         Who.LEADER: account in user.led_accounts,
-        Who.ADMIN: False,
     }
-    return user.role is Role.ADMIN or held[who]
+    return user.role is Role.ADMIN or held.get(who, False)
+
+
+def _in_group(user: User, who: Who, group: str | None) -> bool:
+    role = next((each.role for each in user.groups if each.group == group), None)
+    return (who is Who.MEMBER and role is not None) or (who is Who.GROUP_LEADER and role is GroupRole.LEADER)

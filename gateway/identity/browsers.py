@@ -57,6 +57,9 @@ class BrowserStore(Protocol):
     def end(self, cookie_hash: str, now: datetime) -> None:
         """End it; ending it twice keeps the first time."""
 
+    def end_all(self, user: str, now: datetime) -> int:
+        """End every sign-in of a user's; return how many."""
+
 
 def make_cookie() -> str:
     """A new random cookie, 256 bit."""

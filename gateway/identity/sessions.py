@@ -97,12 +97,20 @@ class SessionStore(Protocol):
     def note_use(self, session_id: str, now: datetime) -> None:
         """It has signed something."""
 
+    def revoke_all(self, user: str, now: datetime, keep: str | None = None) -> int:
+        """End every session of a user's but ``keep``; return how many."""
+
 
 def check_password(users: UserStore, name: str, password: str) -> User:
     """The user of that name and password. Raises NotAllowed, with the same words for a wrong name."""
     if not matches(users.password_hash(name), password):
-        raise NotAllowed("The user name or the password is wrong.", hint="try again, or ask an administrator")
+        raise wrong_login()
     return users.get(name)
+
+
+def wrong_login() -> NotAllowed:
+    """What is said of every login that is not right, whatever is wrong about it."""
+    return NotAllowed("The user name or the password is wrong.", hint="try again, or ask an administrator")
 
 
 def new_session(  # noqa: PLR0917 - whose, which key, when, what it may, whence

@@ -20,6 +20,10 @@ PASSWORDS_OF_ADDRESS = RateLimitItemPerMinute(100, 10, namespace="password-addre
 """Wrong ones for all names together: the people of a whole site may come from one address."""
 CODES = RateLimitItemPerMinute(5, 10, namespace="code")
 """Device codes that do not exist, by one user."""
+SECOND_FACTORS = RateLimitItemPerMinute(10, 10, namespace="second-factor")
+"""Wrong codes of one user, wherever they come from: a stranger, without the password, cannot use them up."""
+REGISTRATIONS_OF_ADDRESS = RateLimitItemPerMinute(30, 10, namespace="registration-address")
+"""Tries to become a user, good and bad ones, from one address."""
 LOGINS_OF_ADDRESS = RateLimitItemPerMinute(60, 10, namespace="device-address")
 """Device logins that one address begins."""
 REFUSED_JOINS = RateLimitItemPerMinute(30, namespace="join-address")

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.errors import Refused
 from gateway.identity.groups import GroupRole, Membership
 
 
@@ -32,6 +33,13 @@ class User:
     unix_name: str | None = None
     """Their name on a site's cluster; None: jobs run as the gateway's job user."""
     groups: tuple[Membership, ...] = ()
+    disabled: bool = False
+    """Whether an administrator has shut them out."""
+
+    def check(self) -> None:
+        """Raise Refused for one who is shut out."""
+        if self.disabled:
+            raise Refused(f"The user {self.name} is disabled.", hint="ask an administrator")
 
     @property
     def accounts(self) -> frozenset[str]:
@@ -67,3 +75,18 @@ class UserStore(Protocol):
 
     def password_hash(self, name: str) -> str | None:
         """What is kept of a user's password; None when there is no such user."""
+
+    def all(self) -> tuple[User, ...]:
+        """Every user, by name."""
+
+    def set_role(self, name: str, role: Role) -> None:
+        """Change what a user is. Raises NotFound; Conflict when nobody would be an administrator."""
+
+    def set_password(self, name: str, password_hash: str) -> None:
+        """Change what is kept of a user's password. Raises NotFound."""
+
+    def disable(self, name: str, now: datetime) -> None:
+        """Shut a user out. Raises NotFound; Conflict when nobody would be an administrator."""
+
+    def enable(self, name: str) -> None:
+        """Let a user in again. Raises NotFound."""

@@ -13,6 +13,7 @@ from gateway.errors import NotFound, SignatureExpired
 from gateway.identity.audit import Act
 from gateway.identity.authenticate import Looker, Reader
 from gateway.identity.browsers import Browser, cookie_hash, make_cookie
+from gateway.identity.factors import Proof
 from gateway.identity.scopes import ALL
 from gateway.identity.sessions import LoginBy, Origin, Session, new_session
 from gateway.service import logins
@@ -39,11 +40,21 @@ class BrowserService:
     people: PeopleService
 
     def sign_in(
-        self, name: str, password: str, public_key: Mapping[str, str] | None, *, address: str, agent: str
+        self,
+        name: str,
+        password: str,
+        public_key: Mapping[str, str] | None,
+        *,
+        address: str,
+        agent: str,
+        code: str | None = None,
     ) -> tuple[str, Browser]:
-        """A new cookie for a password, with a session for the browser's key if it has one. Raises NotAllowed."""
+        """A new cookie for a password and, if one is needed, a code; with a session for the browser's key, if any.
+
+        Raises NotAllowed, and CodeNeeded as ``PeopleService.check_password`` does.
+        """
         people = self.people
-        user = people.check_password(name, password, address)
+        user = people.check_password(name, password, address, Proof(code))
         now, cookie = people.now(), make_cookie()
         until = now + people.session_lifetime
         origin = Origin(LoginBy.BROWSER, address, agent[:_LONGEST_HOST])

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from gateway.service.audit import AuditService
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
+from gateway.service.factors import FactorService
 from gateway.service.federation import FederationService
 from gateway.service.fleet import FleetService
+from gateway.service.groups import GroupService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
@@ -21,6 +23,7 @@ from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
 from gateway.service.publications import PublicationService
+from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.sharing import SharingService
@@ -28,6 +31,7 @@ from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
 from gateway.service.tokens import TokenService
+from gateway.service.users import UserService
 from gateway.service.waiting import WaitingService
 
 
@@ -52,6 +56,10 @@ class Gateway:
     shared_files: SharedFiles
     devices: DeviceService
     browsers: BrowserService
+    registration: RegistrationService
+    factors: FactorService
+    users: UserService
+    groups: GroupService
     waiting: WaitingService
     federation: FederationService
     sharing: SharingService

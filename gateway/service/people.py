@@ -12,18 +12,22 @@ from datetime import datetime, timedelta
 
 from gateway import wire
 from gateway.accounting.ledger import AccountKind
-from gateway.errors import BadSignature, NotAllowed, NotFound
-from gateway.identity.audit import Act
+from gateway.errors import BadSignature, CodeNeeded, NotAllowed, NotFound
+from gateway.identity.audit import Act, Outcome
 from gateway.identity.authenticate import Caller, Looker, Request, Verifier, bearer_of
 from gateway.identity.authorise import Action, authorise, demand
 from gateway.identity.credentials import Credentials, JobGrant
+from gateway.identity.device_keys import DeviceKey
+from gateway.identity.factors import Judge, Proof, confirmed
 from gateway.identity.key_ring import KeyRing
+from gateway.identity.keys import public_jwk, read_public, thumbprint
 from gateway.identity.passwords import hash_password
 from gateway.identity.scopes import read_scopes
+from gateway.identity.sealing import Sealer
 from gateway.identity.sessions import USE_NOTED, LoginBy, Origin, Session, certificate, check_password, new_session
 from gateway.identity.signature import MUTATING
 from gateway.identity.slurm_token import SlurmTokens
-from gateway.identity.throttle import PASSWORDS, PASSWORDS_OF_ADDRESS, Throttle
+from gateway.identity.throttle import PASSWORDS, PASSWORDS_OF_ADDRESS, SECOND_FACTORS, Throttle
 from gateway.identity.users import Role, User
 from gateway.provisioning.fleet import ElasticNode
 from gateway.route import Work, Works
@@ -43,6 +47,7 @@ class PeopleService:
     issuer: str
     session_lifetime: timedelta
     now: Callable[[], datetime]
+    sealer: Sealer
     throttle: Throttle = field(default_factory=Throttle)
 
     @property
@@ -53,26 +58,72 @@ class PeopleService:
     def log_in(self, request: wire.LoginRequest, address: str) -> wire.Session:
         """Certify a client's key for some hours. Raises NotAllowed."""
         scopes = read_scopes(request.scopes)
-        user = self.check_password(request.user, request.password, address)
+        proof = Proof(request.code, request.device, request.public_key)
+        user = self.check_password(request.user, request.password, address, proof)
         origin = Origin(LoginBy.PASSWORD, address, request.host)
         session = new_session(user, request.public_key, self.now(), self.session_lifetime, scopes, origin)
         with self.works() as work:
             logins.begin(work, session)
-        return self.certified(session, user)
+            device = self._remember(work, user, request, address)
+        return self.certified(session, user).model_copy(update={"device": device})
 
-    def check_password(self, name: str, password: str, address: str) -> User:
-        """The user of that password. Raises NotAllowed, TooManyTries after five wrong ones from this address."""
+    def check_password(self, name: str, password: str, address: str, proof: Proof = Proof()) -> User:  # noqa: B008 - frozen
+        """The user of that password and, if they have one, second factor: every way to log in goes through here.
+
+        Raises NotAllowed in the same words for whatever is wrong, CodeNeeded once the password was right, Refused for
+        a user who is disabled, TooManyTries after five wrong ones from this address.
+        """
         self.throttle.check(PASSWORDS_OF_ADDRESS, address)
         self.throttle.count(PASSWORDS, name, address)
         try:
             with self.reads() as work:
                 # Argon2 takes a fifth of a second on purpose: nobody else is to wait for that.
                 user = check_password(work.users, name, password)
+            self._check_factors(user, proof, address)
+            user.check()
+        except CodeNeeded:
+            self.throttle.forgive(PASSWORDS, name, address)  # it was right; codes are counted apart
+            raise
         except NotAllowed:
             self.throttle.count(PASSWORDS_OF_ADDRESS, address)
             raise
         self.throttle.forgive(PASSWORDS, name, address)
         return user
+
+    def _check_factors(self, user: User, proof: Proof, address: str) -> None:
+        """The second half of ``check_password``; what is wrong after a right password is an alarm."""
+        if proof.given:
+            self.throttle.count(SECOND_FACTORS, user.name)
+        try:
+            with self.works() as work:
+                self.judge.check(work.factors, work.device_keys, user.name, proof, self.now())
+        except NotAllowed as error:
+            if proof.given:
+                what = "device is not remembered" if isinstance(error, CodeNeeded) else "code was wrong or used before"
+                self._alarm(user, f"the password was right, the {what}", address)
+            raise
+        self.throttle.forgive(SECOND_FACTORS, user.name)
+
+    def _alarm(self, user: User, text: str, address: str) -> None:
+        act = Act(user.name, "log in", f"user:{user.name}", text, Outcome.ALARM, address=address)
+        with self.works() as work:
+            work.audit.tell(act, self.now())
+
+    def _remember(self, work: Work, user: User, request: wire.LoginRequest, address: str) -> str | None:
+        """Keep the client's device key, if its login was by a code: by a password alone anybody could."""
+        if request.remember is None or not request.code or confirmed(work.factors, user.name) is None:
+            return None
+        key, now = read_public(request.remember.public_key), self.now()
+        device = DeviceKey(thumbprint(key), user.name, public_jwk(key), request.remember.name, now)
+        work.device_keys.add(device)
+        text = f"{device.name} needs no code from now on"
+        work.audit.tell(Act(user.name, "remember device", f"device:{device.id}", text, address=address), now)
+        return device.id
+
+    @property
+    def judge(self) -> Judge:
+        """What decides about second factors."""
+        return Judge(self.sealer, self.audience)
 
     def certified(self, session: Session, user: User) -> wire.Session:
         """A session with its certificate, for the client that has the key."""

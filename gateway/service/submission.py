@@ -148,7 +148,7 @@ class SubmissionService:
                 message, field="in_place", hint="submit without in_place; name inputs with #BURST lines"
             )
         parsed = read(request, default_time_limit_s=self.limits.default_time_s, max_time_limit_s=self.limits.max_time_s)
-        account = parsed.burst.account_to or caller.user.account
+        account = parsed.burst.account_to or self._project(parsed) or caller.user.account
         demand(authorise(caller, Action.SPEND, account=account))
         placement = place(parsed.resources, self.offers)
         parsed, priced = self._priced(parsed, placement)
@@ -156,6 +156,14 @@ class SubmissionService:
         parsed = replace(parsed, burst=replace(parsed.burst, stage_in=found))
         cheque.check(priced.total_ucr, signed_ucr=caller.claims.max_spend_ucr, asked_ucr=parsed.burst.max_cost_ucr)
         return _Decision(parsed, account, placement, priced)
+
+    def _project(self, parsed: JobRequest) -> str | None:
+        """The project that sbatch's own --account names; a name that is none of ours is Slurm's matter."""
+        named = parsed.options.get("account")
+        if not named:
+            return None
+        with self.ports.reads() as work:
+            return named if named in {group.account for group in work.groups.all()} else None
 
     def _priced(self, parsed: JobRequest, placement: Placement) -> tuple[JobRequest, Quote]:
         """The request, with its order of units filled in at today's price if it has one, and its quote."""

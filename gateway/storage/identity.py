@@ -51,8 +51,12 @@ class SqlUsers:
         """See ``UserStore.get``."""
         row = self._connection.execute(select(users).where(users.c.name == name)).mappings().one_or_none()
         if row is None:
-            raise NotFound(f"There is no user {name}.", hint="an administrator can add one")
-        return User(row["name"], Role(row["role"]), row["account"], row["unix_name"], of_user(self._connection, name))
+            raise _unknown(name)
+        return self._user(row)
+
+    def all(self) -> tuple[User, ...]:
+        """See ``UserStore.all``."""
+        return tuple(map(self._user, self._connection.execute(select(users).order_by(users.c.name)).mappings()))
 
     def pay_from(self, name: str, account: str) -> None:
         """See ``UserStore.pay_from``."""
@@ -67,6 +71,43 @@ class SqlUsers:
     def password_hash(self, name: str) -> str | None:
         """See ``UserStore.password_hash``."""
         return self._connection.execute(select(users.c.password_hash).where(users.c.name == name)).scalar_one_or_none()
+
+    def set_role(self, name: str, role: Role) -> None:
+        """See ``UserStore.set_role``."""
+        self._change(name, role=role.value)
+        self._administered()
+
+    def set_password(self, name: str, password_hash: str) -> None:
+        """See ``UserStore.set_password``."""
+        self._change(name, password_hash=password_hash)
+
+    def disable(self, name: str, now: datetime) -> None:
+        """See ``UserStore.disable``."""
+        self._change(name, disabled_at=now)
+        self._administered()
+
+    def enable(self, name: str) -> None:
+        """See ``UserStore.enable``."""
+        self._change(name, disabled_at=None)
+
+    def _change(self, name: str, **values: object) -> None:
+        if self._connection.execute(update(users).where(users.c.name == name).values(**values)).rowcount != 1:
+            raise _unknown(name)
+
+    def _administered(self) -> None:
+        able = (users.c.role == Role.ADMIN.value) & users.c.disabled_at.is_(None)
+        if self._connection.execute(select(users.c.name).where(able).limit(1)).first() is None:
+            raise Conflict("Nobody would be an administrator.", hint="make somebody else one first: burst users role")
+
+    def _user(self, row: RowMapping) -> User:
+        return User(
+            row["name"],
+            Role(row["role"]),
+            row["account"],
+            row["unix_name"],
+            of_user(self._connection, row["name"]),
+            disabled=row["disabled_at"] is not None,
+        )
 
 
 class SqlSessions:
@@ -107,6 +148,11 @@ class SqlSessions:
         """See ``SessionStore.revoke``."""
         live = (sessions.c.id == session_id) & sessions.c.revoked_at.is_(None)
         self._connection.execute(update(sessions).where(live).values(revoked_at=now))
+
+    def revoke_all(self, user: str, now: datetime, keep: str | None = None) -> int:
+        """See ``SessionStore.revoke_all``."""
+        live = (sessions.c.user_name == user) & sessions.c.revoked_at.is_(None) & (sessions.c.id != (keep or ""))
+        return self._connection.execute(update(sessions).where(live).values(revoked_at=now)).rowcount
 
 
 class SqlNonces:
@@ -188,3 +234,7 @@ def _session(row: RowMapping) -> Session:
 
 def _digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"There is no user {name}.", hint="an administrator can add one")

@@ -92,6 +92,11 @@ class SqlBrowsers:
         rows = self._connection.execute(select(browsers).where(good).order_by(browsers.c.created_at.desc())).mappings()
         return tuple(map(_browser, rows))
 
+    def end_all(self, user: str, now: datetime) -> int:
+        """See ``BrowserStore.end_all``."""
+        live = (browsers.c.user_name == user) & browsers.c.ended_at.is_(None)
+        return self._connection.execute(update(browsers).where(live).values(ended_at=now)).rowcount
+
     def forget(self, now: datetime) -> int:
         """Drop sign-ins that ended a day ago; return how many."""
         return self._connection.execute(delete(browsers).where(browsers.c.expires_at < now - _KEPT)).rowcount

@@ -35,6 +35,7 @@ users = Table(
     Column("unix_name", NAME),
     Column("created_at", UtcTime, nullable=False),
     CheckConstraint("role IN ('user', 'admin', 'service')", name="role"),
+    Column("disabled_at", UtcTime),
 )
 
 sessions = Table(

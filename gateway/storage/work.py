@@ -6,8 +6,10 @@ from sqlalchemy import Connection
 
 from gateway.storage.audit import SqlAudit
 from gateway.storage.budgets import SqlBudgets, SqlCharges
+from gateway.storage.factors import SqlDeviceKeys, SqlFactors
 from gateway.storage.groups import SqlGroups
 from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
+from gateway.storage.invitations import SqlInvitations
 from gateway.storage.jobs import SqlJobs
 from gateway.storage.key_records import SqlKeyRecords
 from gateway.storage.ledger import SqlLedger, SqlReceipts
@@ -26,6 +28,9 @@ class SqlWork:
 
     def __init__(self, connection: Connection) -> None:
         self.users = SqlUsers(connection)
+        self.factors = SqlFactors(connection)
+        self.device_keys = SqlDeviceKeys(connection)
+        self.invitations = SqlInvitations(connection)
         self.groups = SqlGroups(connection)
         self.peers = SqlPeers(connection)
         self.audit = SqlAudit(connection)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import RedirectResponse
 
-from gateway.errors import InvalidRequest, NotAllowed, TooManyTries
+from gateway.errors import CodeNeeded, InvalidRequest, NotAllowed, TooManyTries
 from gateway.identity.browsers import form_token, make_cookie
 from gateway.service.devices import VERIFY_PATH
 from gateway.service.gateway import Gateway
@@ -30,7 +30,7 @@ HOME = "/web/jobs"
 def sign_in_page(gateway: TheGateway, request: Request, next: str = HOME) -> Response:  # noqa: A002 - in the URL
     """The form; its cookie makes it this browser's own."""
     cookie = request.cookies.get(COOKIE) or make_cookie()
-    response = page(request, "sign_in.html", token=form_token(cookie), next=_ours(next), user="", said=None)
+    response = page(request, "sign_in.html", token=form_token(cookie), next=_ours(next), user="", said=None, code=False)
     give_cookie(response, cookie, gateway)
     return response
 
@@ -43,12 +43,17 @@ def sign_in(
     user, back = form.get("user", "").strip(), _ours(form.get("next", HOME))
     try:
         cookie, _ = gateway.browsers.sign_in(
-            user, form.get("password", ""), _public_key(form), address=address, agent=user_agent
+            user,
+            form.get("password", ""),
+            _public_key(form),
+            address=address,
+            agent=user_agent,
+            code=form.get("code") or None,
         )
     except NotAllowed as error:
-        if not isinstance(error, TooManyTries):
+        if not isinstance(error, TooManyTries | CodeNeeded):
             _count(gateway, back)
-        return _again(request, error, user, back)
+        return _again(request, error, user, back, code=isinstance(error, CodeNeeded) or "code" in form)
     response = RedirectResponse(back, HTTPStatus.SEE_OTHER)
     give_cookie(response, cookie, gateway)
     return response
@@ -63,8 +68,8 @@ def sign_out(gateway: TheGateway, visit: TheVisit, form: TheForm) -> Response:  
     return response
 
 
-def _again(request: Request, error: NotAllowed, user: str, back: str) -> Response:
-    response = page(request, "sign_in.html", status=status_of(error), next=back, user=user, said=error)
+def _again(request: Request, error: NotAllowed, user: str, back: str, *, code: bool) -> Response:
+    response = page(request, "sign_in.html", status=status_of(error), next=back, user=user, said=error, code=code)
     if isinstance(error, TooManyTries):
         response.headers["Retry-After"] = str(error.retry_after_s)
     return response

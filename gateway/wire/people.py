@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from gateway.wire.form import ONE_LINE, Request, View
+from gateway.wire.identity import Code, Remember
 from gateway.wire.sessions import Host, ScopeWord
 
 
@@ -21,6 +22,12 @@ class LoginRequest(Request):
     """What the session may do of what its user may; none at all: everything."""
     host: Host = ""
     """The name of the computer that asks, as it says itself; shown among the user's logins."""
+    code: Code | None = None
+    """Of the authenticator app, where one is enrolled."""
+    device: str | None = Field(default=None, max_length=4096, pattern=ONE_LINE)
+    """The word of a remembered device, in place of a code: ``gateway.identity.device_keys.make_proof``."""
+    remember: Remember | None = None
+    """Remember this device, if a code was right."""
 
 
 class Session(View):
@@ -33,6 +40,8 @@ class Session(View):
     expires_at: datetime
     certificate: str
     scopes: tuple[str, ...] = ()
+    device: str | None = None
+    """The device that this login was remembered by from now on."""
 
 
 class DeviceRequest(Request):

@@ -15,12 +15,14 @@ from gateway.api import (
     audit,
     credentials,
     federation,
+    identity,
     jobs,
     nodes,
     principals,
     publications,
     sessions,
     sharing,
+    users,
 )
 from gateway.identity.keys import make_key, public_jwk
 
@@ -31,10 +33,13 @@ OPEN = {
     ("POST", "/api/v1/device/token"),
     ("POST", "/api/v1/principals/login"),
     ("POST", "/api/v1/visits"),
+    ("POST", "/api/v1/users"),
+    ("POST", "/api/v1/recovery"),
 }
 """Endpoints that carry another proof in their body, or ask for one (RFC 8628)."""
 
-DOORS = (accounts, audit, credentials, federation, jobs, nodes, principals, publications, sessions, sharing)
+PEOPLE = (accounts, audit, federation, identity, principals, sessions, users)
+DOORS = (*PEOPLE, credentials, jobs, nodes, publications, sharing)
 SIGNED = sorted(
     (method, route.path)
     for module in DOORS

@@ -108,3 +108,22 @@ def test_a_scope_that_is_missing_is_told():
 
 def _told(user, action):
     return authorise(Vouched(user), action, owner=user.name, account=user.account)
+
+
+@pytest.mark.parametrize(("role", "leads"), [(GroupRole.MEMBER, False), (GroupRole.LEADER, True)])
+def test_a_group_is_seen_by_its_members_and_changed_by_its_leaders(role, leads):
+    """Not by who is in another one."""
+    ada = Vouched(User("ada", Role.USER, "ada", groups=(Membership("ice", "ada", role, None),)))
+    assert authorise(ada, Action.SEE_GROUP, group="ice") == Allowed()
+    assert (authorise(ada, Action.LEAD_GROUP, group="ice") == Allowed()) is leads
+    assert isinstance(authorise(ada, Action.SEE_GROUP, group="fire"), Refused)
+    assert isinstance(authorise(ada, Action.LEAD_GROUP, group="fire"), Refused)
+    assert isinstance(authorise(ada, Action.SEE_GROUP), Refused)
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("action", list(Action))
+def test_who_is_disabled_may_nothing(action, role):
+    """Not even what a site's own cluster vouches for."""
+    shut = Vouched(User("ada", role, "ada", disabled=True))
+    assert isinstance(authorise(shut, action, owner="ada", account="ada"), Refused)

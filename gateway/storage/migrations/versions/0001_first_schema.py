@@ -59,6 +59,7 @@ def _users() -> None:
         sa.Column("unix_name", sa.String(length=64), nullable=True),
         sa.Column("created_at", UtcTime(), nullable=False),
         sa.CheckConstraint("role IN ('user', 'admin', 'service')", name=op.f("ck_users_role")),
+        sa.Column("disabled_at", UtcTime(), nullable=True),
         sa.PrimaryKeyConstraint("name", name="pk_users"),
     )
 
