@@ -35,6 +35,7 @@ from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, Scheduler
 from gateway.identity.audit import AuditLog
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.browsers import BrowserStore
+from gateway.identity.certificates import CertificateStore
 from gateway.identity.devices import DeviceStore
 from gateway.identity.evidence import EvidenceStore
 from gateway.identity.groups import GroupStore
@@ -75,6 +76,10 @@ class Work(Protocol):
     @property
     def sessions(self) -> SessionStore:
         """Their logins."""
+
+    @property
+    def certificates(self) -> CertificateStore:
+        """What certified their keys."""
 
     @property
     def nonces(self) -> NonceStore:

@@ -11,8 +11,9 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.api import accounts, jobs, nodes, problems, publications, slurm, sts
+from gateway.api import accounts, jobs, nodes, problems, proofs, publications, slurm, sts
 from gateway.api.body_limit import BodyLimit
+from gateway.api.replies import SignedReplies
 from gateway.api.signed import TheGateway
 from gateway.errors import NotFound
 from gateway.identity import issuer
@@ -79,8 +80,10 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.add_middleware(BodyLimit, most=MAX_BODY_BYTES)
     app.state.gateway = gateway
     problems.install(app)
-    routers = (public, accounts.router, jobs.router, nodes.router, sts.router, publications.router, publications.pages)
-    for router in routers:
+    # Added last, it is the outermost: what the others refuse is signed too.
+    app.add_middleware(SignedReplies, signer=lambda: gateway.people.ring)
+    published = (publications.router, publications.pages)
+    for router in (public, accounts.router, jobs.router, nodes.router, sts.router, proofs.router, *published):
         app.include_router(router)
     slurm.install(app)
     return app

@@ -18,8 +18,9 @@ from gateway.cli.display import duration, moment, show_facts, show_json
 from gateway.cli.invocation import examples, json_option
 from gateway.client import profile as profiles
 from gateway.client.device import DeviceLogin
-from gateway.client.session import Session
-from gateway.errors import OptionError
+from gateway.client.session import Session, demand_fingerprint
+from gateway.errors import BadReply, OptionError
+from gateway.identity import succession
 from gateway.wire import Identity
 
 
@@ -28,6 +29,7 @@ from gateway.wire import Identity
         "burst login http://127.0.0.1:8080 --user demo",
         "burst login http://127.0.0.1:8080 --user demo --password-file D/secrets/demo.password",
         "burst login --dir .burst/gateway",
+        "burst login https://burst.lab.example --fingerprint SHA256:NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
         "burst login --device https://burst.lab.example",
         "BURST_PROFILE=lab burst login https://burst.lab.example",
     )
@@ -46,6 +48,9 @@ from gateway.wire import Identity
     help="Of a gateway on this machine: its URL and first passwords are found there. --user is demo or admin.",
 )
 @click.option("--device", is_flag=True, help="Show a code to approve in a browser, here or on a phone; no password.")
+@click.option(
+    "--fingerprint", help="Of the gateway's key, SHA256:…, from its operator; nothing is sent to a gateway of another."
+)
 @json_option
 def login(
     url: str | None,
@@ -54,12 +59,14 @@ def login(
     password_file: Path | None,
     directory: Path | None,
     device: bool,
+    fingerprint: str | None,
     as_json: bool,
 ) -> None:
     """Log in to the gateway at URL [default: BURST_URL].
 
     An Ed25519 key is made here and certified for some hours; every later request is signed with it. The key is kept
-    in your configuration directory, readable by you only.
+    in your configuration directory, readable by you only. The gateway's own key, which all its answers must be signed
+    with from then on, is met here: compare its fingerprint with the operator's, or demand it with --fingerprint.
     """
     if device and (user or password_file):
         given = "--user" if user else "--password-file"
@@ -70,11 +77,14 @@ def login(
     where = url or os.environ.get("BURST_URL")
     if not where:
         raise OptionError("no gateway was named", option="url", hint="burst login URL, or set BURST_URL", exit_code=2)
+    demanded = None if fingerprint is None else demand_fingerprint(where, fingerprint)
     with _by_device(where) if device else _by_password(where, user, password_file) as session:
+        _check_key(session, demanded)
         session.save()
     profile = session.profile
     if as_json:
         fields = {"url": profile.url, "user": profile.user, "expires_at": profile.expires_at.isoformat()}
+        fields["fingerprint"] = succession.fingerprint(profile.gateway_keys[0])
         click.echo(json.dumps(fields, indent=2))
     else:
         _show(profile)
@@ -119,6 +129,13 @@ def _of_directory(
     return url or found, name, password_file or directory / "secrets" / f"{name}.password"
 
 
+def _check_key(session: Session, demanded: str | None) -> None:
+    """What was published a moment ago is what certified the login."""
+    found = succession.fingerprint(session.profile.gateway_keys[0])
+    if demanded not in {None, found}:
+        raise BadReply(f"The gateway's key is {found}, not {demanded}.", hint="nothing was kept; ask its operator")
+
+
 def _by_password(url: str, user: str | None, file: Path | None) -> Session:
     name = user or click.prompt("User", default=os.environ.get("USER"), err=True)
     return Session.login(url, name, _password(file, name), patience_s=5)
@@ -160,5 +177,6 @@ def _show(profile: profiles.Profile, *, account: str = "", role: str = "") -> No
             ("User", profile.user + (f" ({role})" if role else "")),
             ("Account", account),
             ("Until", f"{moment(profile.expires_at)} ({duration(left)})"),
+            ("Key", succession.fingerprint(profile.gateway_keys[0]) if profile.gateway_keys else ""),
         ]
     )

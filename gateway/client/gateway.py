@@ -138,6 +138,10 @@ class Gateway:
         """What the job used and paid. Raises NotFound until it has settled."""
         return self.session.get(f"/jobs/{_part(job)}/receipt", wire.Receipt)
 
+    def proof(self, job: int | str) -> bytes:
+        """The receipt with all that proves it, as ``burst verify`` reads it. Raises NotFound until it has settled."""
+        return self.session.request("GET", f"/jobs/{_part(job)}/proof").content
+
     def balance(self) -> tuple[wire.Balance, ...]:
         """The money of each account that the user may spend from."""
         return self.session.get("/balance", tuple[wire.Balance, ...])

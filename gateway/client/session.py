@@ -1,6 +1,7 @@
 """Session: a login's key and the signed requests that it makes.
 
-Invariant: the private key is made here and never sent; every try of a request is signed anew, so a retry is no replay.
+Invariant: the private key is made here and never sent; every try of a request is signed anew, so a retry is no replay;
+an answer is believed when the gateway signed it for this very request.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
@@ -18,6 +21,7 @@ from joserfc.jwk import OKPKey
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway import wire
+from gateway.client import known_gateways, pin
 from gateway.client import profile as profiles
 from gateway.client.problems import error_of
 from gateway.client.profile import Profile
@@ -43,6 +47,7 @@ class Session:
         self.patience_s = patience_s
         self._key = OKPKey.import_key(dict(profile.key))
         self._http = _http(profile.url)
+        self._kept_as: Path | None = None
 
     @classmethod
     def login(cls, url: str, user: str, password: str, *, patience_s: float = 20.0) -> Self:
@@ -62,13 +67,16 @@ class Session:
                 hint=f"burst login {kept.url}",
             )
         session = cls(kept)
+        session._kept_as = profiles.profile_path(name)
         if url := os.environ.get("BURST_URL"):
             session._http = _http(url)
         return session
 
     def save(self, name: str | None = None) -> None:
         """Keep this login for later commands."""
-        profiles.save(self.profile, profiles.profile_path(name))
+        self._kept_as = profiles.profile_path(name)
+        known_gateways.remember(self.profile.audience, self.profile.gateway_keys)
+        profiles.save(self.profile, self._kept_as)
 
     def logout(self, name: str | None = None) -> None:
         """End the session at the gateway, and forget the key whatever the gateway says."""
@@ -132,7 +140,17 @@ class Session:
             max_spend_ucr=max_spend_ucr,
         )
         signed = {**_JSON, **(headers or {}), "Authorization": f"Burst {signature}"}
-        return self._http.request(method, target, content=content, headers=signed)
+        response = self._http.request(method, target, content=content, headers=signed)
+        self._trust(pin.believe(response, signature, self.profile.gateway_keys, self._http))
+        return response
+
+    def _trust(self, keys: list[dict[str, str]]) -> None:
+        """Go on with the gateway's new key, if it has one, also in later commands."""
+        if keys != self.profile.gateway_keys:
+            self.profile = replace(self.profile, gateway_keys=keys)
+            if self._kept_as is not None and self._kept_as.exists():
+                known_gateways.remember(self.profile.audience, keys)
+                profiles.save(self.profile, self._kept_as)
 
     def close(self) -> None:
         """Close its connections."""
@@ -157,8 +175,19 @@ def post_unsigned(url: str, path: str, body: BaseModel, answer: type[T], *, pati
         return _read(_try(send, patience_s=patience_s, safe=True), answer)
 
 
+def demand_fingerprint(url: str, wanted: str) -> str:
+    """Today's fingerprint of the gateway at ``url``. Raises BadReply when it neither is ``wanted`` nor follows it."""
+    with _http(url) as http:
+        try:
+            return pin.demand(http, wanted)
+        except httpx2.TransportError as error:
+            raise _unreachable(error) from error
+
+
 def profile_of(url: str, key: OKPKey, session: wire.Session) -> Profile:
-    """What is kept of a session for ``key``."""
+    """What is kept of a session for ``key``. Raises BadReply when it is not the gateway's own."""
+    with _http(url) as http:
+        gateway_keys = pin.met(http, key, session)
     return Profile(
         url=url.rstrip("/"),
         session=session.id,
@@ -166,6 +195,7 @@ def profile_of(url: str, key: OKPKey, session: wire.Session) -> Profile:
         user=session.user,
         expires_at=session.expires_at,
         key={name: str(key.as_dict(private=True)[name]) for name in ("kty", "crv", "x", "d")},
+        gateway_keys=gateway_keys,
     )
 
 

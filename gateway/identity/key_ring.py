@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from joserfc.jwk import ECKey, OKPKey
 from gateway.errors import BadSignature, SetupError
 from gateway.identity import jws
 from gateway.identity.keys import Algorithm, KeyPair, algorithm, make_pair, public_jwk, read_published, thumbprint
+from gateway.identity.succession import announce
 
 SIGNS_FOR: Final = timedelta(days=90)
 _OTHERS = 0o077
@@ -34,6 +35,8 @@ class SigningKey:
     key: KeyPair
     created: datetime
     not_after: datetime
+    succession: str | None = None
+    """What the key before it said of it; the first key has none."""
 
 
 class KeyRing:
@@ -86,8 +89,14 @@ class KeyRing:
             ]
         }
 
+    @property
+    def successions(self) -> list[str]:
+        """What each key said of the one after it, newest first."""
+        return [each.succession for each in reversed(self._keys) if each.succession is not None]
+
     def _rotate(self, now: datetime) -> SigningKey:
-        keys = (*self._keys, _new_key(now, self._kind))
+        new = _new_key(now, self._kind)
+        keys = (*self._keys, replace(new, succession=announce(self.current.key, new.key, now)))
         _write(self._path, keys).replace(self._path)
         self._keys = keys
         return keys[-1]
@@ -122,7 +131,7 @@ def _load(path: Path) -> tuple[SigningKey, ...]:
 def _read_key(entry: Mapping[str, Any]) -> SigningKey:
     key = (ECKey if entry["jwk"]["kty"] == "EC" else OKPKey).import_key(entry["jwk"])
     times = (datetime.fromisoformat(entry["created"]), datetime.fromisoformat(entry["not_after"]))
-    return SigningKey(thumbprint(key), key, *times)
+    return SigningKey(thumbprint(key), key, *times, succession=entry.get("succession"))
 
 
 def _create(path: Path, keys: tuple[SigningKey, ...]) -> None:
@@ -142,6 +151,7 @@ def _write(path: Path, keys: Iterable[SigningKey]) -> Path:
                 "jwk": key.key.as_dict(private=True),
                 "created": key.created.isoformat(),
                 "not_after": key.not_after.isoformat(),
+                "succession": key.succession,
             }
             for key in keys
         ]

@@ -13,6 +13,7 @@ from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
 from gateway.service.people import PeopleService
+from gateway.service.proofs import ProofService
 from gateway.service.publications import PublicationService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.slurm import SlurmService
@@ -29,6 +30,7 @@ class Gateway:
     submission: SubmissionService
     jobs: JobService
     money: MoneyService
+    proofs: ProofService
     publications: PublicationService
     nodes: NodeService
     fleet: FleetService

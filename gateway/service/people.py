@@ -68,13 +68,16 @@ class PeopleService:
         return user
 
     def certified(self, session: Session, user: User) -> wire.Session:
-        """A session with its certificate, for the client that has the key."""
+        """A session with its certificate, for the client that has the key; it is kept for who verifies years later."""
+        token = certificate(session, user, self.ring, self.issuer, self.audience)
+        with self.works() as work:
+            work.certificates.keep(session.id, token)
         return wire.Session(
             id=session.id,
             user=user.name,
             audience=self.audience,
             expires_at=session.expires_at,
-            certificate=certificate(session, user, self.ring, self.issuer, self.audience),
+            certificate=token,
         )
 
     def log_out(self, caller: Caller) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from gateway.storage.audit import SqlAudit
 from gateway.storage.budgets import SqlBudgets, SqlCharges
+from gateway.storage.certificates import SqlCertificates
 from gateway.storage.groups import SqlGroups
 from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
 from gateway.storage.jobs import SqlJobs
@@ -25,6 +26,7 @@ class SqlWork:
         self.groups = SqlGroups(connection)
         self.audit = SqlAudit(connection)
         self.sessions = SqlSessions(connection)
+        self.certificates = SqlCertificates(connection)
         self.nonces = SqlNonces(connection)
         self.evidence = SqlEvidence(connection)
         self.idempotency = SqlIdempotency(connection)

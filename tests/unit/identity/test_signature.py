@@ -32,7 +32,7 @@ def verify(token: str = TOKEN, key=PUBLIC, now: datetime = NOW, **changed):
 def crafted(header: dict, claims: dict | bytes, key=KEY) -> str:
     payload = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
     return joserfc_jws.serialize_compact(
-        {"alg": "Ed25519", "kid": "session1", **header}, payload, key, ["Ed25519", "HS256"]
+        {"alg": "Ed25519", "kid": "session1", "typ": TYPE, **header}, payload, key, ["Ed25519", "HS256"]
     )
 
 
