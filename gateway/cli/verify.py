@@ -5,19 +5,22 @@ Invariant: a file is verified without any gateway, against keys that were met at
 
 from __future__ import annotations
 
+import contextlib
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway.cli.connection import connected
-from gateway.cli.display import moment, show_facts
+from gateway.cli.display import show_facts
 from gateway.cli.invocation import examples, json_option
 from gateway.client import known_gateways
+from gateway.client import profile as profiles
 from gateway.client.money import in_credits
 from gateway.client.proof import Verified, verify_proof
-from gateway.errors import BadProof, NotFound
+from gateway.errors import BadProof, NotAllowed, NotFound
 from gateway.identity.succession import fingerprint as fingerprint_of
 
 
@@ -42,8 +45,7 @@ def verify(receipt: str, *, fingerprint: tuple[str, ...], as_json: bool) -> None
         audience = str(json.loads(content)["audience"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadProof(f"{receipt} is no proof", hint="burst receipt JOB --evidence FILE writes one") from None
-    met = [fingerprint_of(key) for key in known_gateways.keys_of(audience)]
-    found = verify_proof(content, [*fingerprint, *met])
+    found = verify_proof(content, [*fingerprint, *_met(audience)])
     if as_json:
         click.echo(json.dumps(_fields(found), indent=2))
     else:
@@ -61,14 +63,23 @@ def _content(receipt: str) -> bytes:
         raise NotFound(f"{receipt} is no file; {error.detail}", hint=error.hint or "burst jobs") from None
 
 
+def _met(audience: str) -> list[str]:
+    """Fingerprints of the keys of that gateway that this user met: at any login, or at the present one."""
+    keys = list(known_gateways.keys_of(audience))
+    with contextlib.suppress(NotAllowed):
+        present = profiles.load(profiles.profile_path())
+        keys += present.gateway_keys if present.audience == audience else []
+    return [fingerprint_of(key) for key in keys]
+
+
 def _tell(found: Verified) -> None:
     bill, order = found.receipt, _order(found.body)
     who = f"{found.ordered_by}'s Slurm, for its user" if found.by_site else found.ordered_by
     what = f"job {found.job or bill['job']}" + (f" ({order['script_name']})" if "script_name" in order else "")
     limit = "no limit of its own" if found.limit_ucr is None else f"at most {in_credits(found.limit_ucr)}"
-    click.echo(f"{who} ordered {what} on {moment(found.ordered_at)}, allowing {limit}.")
+    click.echo(f"{who} ordered {what} on {_utc(found.ordered_at)}, allowing {limit}.")
     click.echo(f"{in_credits(bill['held_ucr'])} were held and {in_credits(bill['charged_ucr'])} charged.\n")
-    until = "" if found.certified_until is None else f", good until {moment(found.certified_until)}"
+    until = "" if found.certified_until is None else f", good until {_utc(found.certified_until)}"
     show_facts(
         [
             ("Order", f"{found.method} {found.path}, {len(found.body)} bytes, signed and unaltered"),
@@ -81,6 +92,11 @@ def _tell(found: Verified) -> None:
         ]
     )
     click.echo("\nAll of it holds.")
+
+
+def _utc(when: datetime) -> str:
+    """Not the reader's clock: what is proved is read in other places and years."""
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _fields(found: Verified) -> dict[str, Any]:

@@ -40,6 +40,7 @@ OPERATIONS = [
     ("GET", "/api/v1/jobs/{job}/outputs"),
     ("GET", "/api/v1/jobs/{job}/logs"),
     ("GET", "/api/v1/jobs/{job}/receipt"),
+    ("GET", "/api/v1/jobs/{job}/proof"),
     ("POST", "/api/v1/jobs/{job}/publication"),
     ("GET", "/api/v1/publications"),
     ("POST", "/api/v1/publications/{publication}/grants"),
@@ -56,6 +57,7 @@ OPERATIONS = [
     ("POST", "/api/v1/nodes/self/prolog-failed"),
     ("POST", "/api/v1/nodes/self/epilog"),
     ("POST", "/api/v1/jobs/self/presign"),
+    ("GET", "/.well-known/burst-keys"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
 ]
