@@ -6,7 +6,7 @@ what was signed for one purpose from being used for another.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hmac
 import json
 from collections.abc import Mapping
@@ -24,6 +24,8 @@ from gateway.identity.keys import Key, algorithm
 
 MAX_TOKEN_CHARS: Final = 8192
 _PARTS = 3
+_FROM_URL: Final = str.maketrans("-_", "+/")
+_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _OURS: Final = frozenset({"alg", "kid", "typ"})
 """Header parameters that mean nothing more than they say; crit and others are the general library's to judge."""
 
@@ -91,16 +93,17 @@ def _decode(part: str) -> bytes:
     # RFC 7515 appendix C: no padding. The unused low bits of the last character must be zero, or one signature would
     # have several spellings and a stored digest of the token would not be unique.
     try:
-        raw = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+        raw = binascii.a2b_base64(part.translate(_FROM_URL) + "=" * (-len(part) % 4))
     except ValueError as error:
         raise _malformed() from error
+    # It is lenient, with characters that are none too; what it understood must be spelled as it came.
     if _encode(raw) != part:
         raise _malformed()
     return raw
 
 
 def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return binascii.b2a_base64(raw, newline=False).translate(_TO_URL, b"=").decode()
 
 
 def _json(raw: bytes) -> dict[str, Any]:

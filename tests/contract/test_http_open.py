@@ -40,6 +40,15 @@ OPEN = {
     "GET /readyz",
     "GET /redoc",
     "GET /seed/{address}/{name}",
+    "DELETE /slurm/{rest:path}",
+    "DELETE /slurmdb/{rest:path}",
+    "GET /slurm/{rest:path}",
+    "GET /slurmdb/{rest:path}",
+    "POST /slurm/{rest:path}",
+    "POST /slurmdb/{rest:path}",
+    "PUT /slurm/{rest:path}",
+    "PUT /slurmdb/{rest:path}",
+    "GET /web/",
     "GET /web/sign-in",
     "GET /web/static",
     "POST /api/v1/device",
@@ -48,7 +57,6 @@ OPEN = {
     "POST /api/v1/sessions",
     "POST /sts",
     "POST /sts/",
-    "POST /web/sign-in",
 }
 """All that answers otherwise than 401, 403 or by the way to the sign-in page. docs/security.md says why, each."""
 
@@ -154,7 +162,7 @@ def fields_of(document: dict[str, Any], operation: dict[str, Any]) -> list[str]:
 def test_f14_broken_tokens_are_refused_like_any_other(door, demo, header, place):
     """Whatever stands where a token should, and tokens cut off anywhere."""
     token = demo.sign("GET", "/api/v1/whoami")
-    for authorization in (header, f"Burst {header}", token[: place % len(token)]):
+    for authorization in (header, f"Burst {header}".strip(), token[: place % len(token)].strip()):
         answer = door.http.get("/api/v1/whoami", headers={"Authorization": authorization})
         assert answer.status_code == 401, answer.text
 
@@ -182,7 +190,8 @@ def test_w18_no_secret_is_in_an_error_or_in_the_log(door):
     ]
     log = door.log()
 
-    assert all(400 <= answer.status_code < 500 for answer in said), said
+    # 511 is slurmrestd's own answer to a token that is none.
+    assert all(400 <= answer.status_code < 500 or answer.status_code == 511 for answer in said), said
     for text in (log, *(answer.text for answer in said)):
         for hidden in (secret, private, token.rpartition(".")[2]):
             assert hidden not in text
