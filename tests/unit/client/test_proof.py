@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.accounting.receipt_form import RECEIPT_TYPE, canonical
+from gateway.cli.burst import run
+from gateway.client import known_gateways
 from gateway.client.proof import verify_proof
 from gateway.errors import BadProof
 from gateway.identity.certificates import certify_site
@@ -238,3 +240,22 @@ def test_what_is_no_proof_is_one_clear_line(content):
     """Whatever the file holds."""
     with pytest.raises(BadProof, match="proof"):
         verify_proof(content, [])
+
+
+def test_the_command_tells_it_as_json_too(made, tmp_path, monkeypatch, capsys):
+    """With a key that a login met, or that is named; without either it ends with one line and code 1."""
+    monkeypatch.setenv("BURST_CONFIG", str(tmp_path / "config"))
+    file = tmp_path / "proof.json"
+    file.write_bytes(made.content())
+
+    assert run(["verify", str(file)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert run(["verify", str(file), "--json", "--fingerprint", made.trusted[0]]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["holds"], said["ordered_by"], said["receipt"]["charged_ucr"]) == (True, "ada", 30_000)
+    known_gateways.remember("burst/a", made.document()["keys"])
+    assert run(["verify", str(file)]) == 0
+    assert "ada ordered job 12 (job.sh) on 2026-01-02 03:09:05 UTC" in capsys.readouterr().out
+    file.write_text('{"number": "R-000001"}')
+    assert run(["verify", str(file)]) == 1
+    assert "--evidence" in capsys.readouterr().err
