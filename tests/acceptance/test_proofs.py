@@ -20,9 +20,11 @@ def test_a_receipt_is_proved_offline_after_log_out_and_rotation(new_site: NewSit
     shown = site.burst("whoami", user=None).out
     script = site.directory.parent / "job.sh"
     script.write_text("#!/bin/sh\n#SBATCH --time=1\necho done\n")
-    told = site.burst("submit", str(script), "--wait", "--max-cost", "5", "--json", user=None)
+    told = site.burst("submit", "--parsable", "--max-cost", "5", str(script), user=None)
     assert told.code == 0, told.err
-    job = str(told.json["id"])
+    job = told.out.strip()
+    with site.login() as gateway:
+        gateway.wait(job)
     before, after = (site.directory.parent / name for name in ("before.json", "after.json"))
     assert site.burst("receipt", job, "--evidence", str(before), user=None).code == 0
     by_id = site.burst("verify", job, user=None)
