@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import pytest
 from gateway_site import Site
 
 from gateway.identity.key_ring import KeyRing
@@ -13,6 +14,8 @@ from gateway.identity.key_ring import KeyRing
 NewSite = Callable[..., Site]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_receipt_is_proved_offline_after_log_out_and_rotation(new_site: NewSite) -> None:
     """Ordered, billed and logged out; the gateway gone, then with another key: the file still says who and what."""
     site = new_site(nodes="process", idle_s=2)
