@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import bare_slurm, cold_start, pieces, submissions
+from bench import bare_slurm, cold_start, pieces, signatures, submissions
 from bench.cold_start import Start
 from bench.report import Results, write
 from bench.site import Site, running, say
@@ -26,13 +26,14 @@ def main() -> int:
         print("submissions per second", flush=True)
         rates = submissions.measure(site, options.rounds)
         found = pieces.measure(site, PIECES_JOBS)
+        signed = signatures.measure(found.total_s)
     if "process" not in starts:
         with running("process") as site:
             starts["process"] = _starts(site, options.starts)
     print("cold starts of bare slurmd", flush=True)
     bare = bare_slurm.measure(distribution, options.starts)
     loads = before, os.getloadavg()[0]
-    results = Results("python -m bench", distribution.version, loads, rates, found, starts, bare)
+    results = Results("python -m bench", distribution.version, loads, rates, found, signed, starts, bare)
     write(results, options.page)
     say(f"wrote {options.page}")
     return 0

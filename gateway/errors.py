@@ -28,6 +28,8 @@
     ├─ DoiError              ├─ DoiUnavailable (retry)  └─ DoiRefused (the registry's words)
     ├─ DatabaseUnavailable   the database server is away (retry)
     ├─ SetupError            this machine lacks something
+    ├─ BadReply              an answer that the gateway did not sign, or not for this request
+    ├─ BadProof              a receipt or its evidence does not hold
     └─ GatewayUnavailable    nobody answers at the gateway's URL (retry)
 
 Only ``gateway.api`` knows HTTP status codes and only ``gateway.cli`` knows exit codes.
@@ -436,3 +438,15 @@ class GatewayUnavailable(BurstError):
 
     code = "gateway_unavailable"
     retryable = True
+
+
+class BadReply(BurstError):
+    """The answer is not the gateway's, or not the one to this request."""
+
+    code = "bad_reply"
+
+
+class BadProof(BurstError):
+    """The proof does not hold."""
+
+    code = "bad_proof"

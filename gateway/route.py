@@ -35,6 +35,7 @@ from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, Scheduler
 from gateway.identity.audit import AuditLog
 from gateway.identity.authenticate import NonceStore
 from gateway.identity.browsers import BrowserStore
+from gateway.identity.certificates import CertificateStore
 from gateway.identity.devices import DeviceStore
 from gateway.identity.evidence import EvidenceStore
 from gateway.identity.gateway_acts import refusal_act, settle_act
@@ -89,6 +90,10 @@ class Work(FactorStores, Protocol):
     @property
     def principals(self) -> PrincipalStore:
         """Programs that act for a project or the site."""
+
+    @property
+    def certificates(self) -> CertificateStore:
+        """What certified their keys."""
 
     @property
     def nonces(self) -> NonceStore:

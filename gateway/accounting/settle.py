@@ -6,19 +6,17 @@ charge; a receipt's signature covers every figure in it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
+from gateway.accounting.receipt_form import RECEIPT_TYPE, canonical
 from gateway.accounting.tariff import Line, Tariff
 from gateway.accounting.units import format_credits
 from gateway.errors import BadSignature
 from gateway.jobs.job import NO_TASK, Attempt, Job
-
-RECEIPT_TYPE: Final = "burst-receipt+jws"
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,6 @@ def verify_receipt(receipt: Receipt, verify: Callable[[str, str], bytes]) -> Non
     """Raise BadSignature unless the gateway signed exactly this; ``verify(token, typ)`` is the key ring's."""
     if verify(receipt.signature, RECEIPT_TYPE) != canonical(receipt.document()):
         raise BadSignature("The receipt's signature is for another receipt.", hint="fetch it again: burst receipt")
-
-
-def canonical(document: Mapping[str, Any]) -> bytes:
-    """RFC 8785 JSON of a document of texts and integers: keys sorted, no blanks, UTF-8."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _seconds(attempt: Attempt, now: datetime) -> int:

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.api import (
     accounts,
+    audit,
     credentials,
     federation,
     identity,
@@ -21,6 +22,7 @@ from gateway.api import (
     oauth,
     principals,
     problems,
+    proofs,
     publications,
     sessions,
     sharing,
@@ -29,6 +31,7 @@ from gateway.api import (
     users,
 )
 from gateway.api.body_limit import BodyLimit
+from gateway.api.replies import SignedReplies
 from gateway.api.signed import TheGateway
 from gateway.errors import NotFound
 from gateway.identity import issuer
@@ -107,9 +110,11 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.add_middleware(BodyLimit, most=MAX_BODY_BYTES)
     app.state.gateway = gateway
     problems.install(app)
+    # Added last, it is the outermost: what the others refuse is signed too.
+    app.add_middleware(SignedReplies, signer=lambda: gateway.people.ring)
     machines = (nodes.router, sts.router, oauth.router, credentials.router)
     logins = (accounts.router, identity.router, users.router, sessions.router, principals.router)
-    others = (federation.about, federation.router, jobs.router, audit.router)
+    others = (federation.about, federation.router, jobs.router, proofs.router, audit.router)
     shared = (publications.router, publications.pages, sharing.router, sharing.links)
     for router in (public, *logins, *others, *machines, *shared):
         app.include_router(router)

@@ -44,6 +44,7 @@ from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
+from gateway.service.proofs import ProofService
 from gateway.service.publications import PublicationService, Publisher
 from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
@@ -97,6 +98,7 @@ def services(
         submission=SubmissionService(ports, offers, catalogue_of(settings), limits, hands, jobs.wake),
         jobs=job_service,
         money=MoneyService(ports.works, ports.reads, catalogue_of(settings), utc_now),
+        proofs=ProofService(ports.reads, job_service, ports.ring, audience, utc_now),
         publications=PublicationService(ports, job_service, _publisher(settings, machine), audience),
         nodes=NodeService(
             ports.works,

@@ -51,6 +51,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "fetch": "fetch: Download a job's files and verify each checksum.",
         "call": "call: Run a simulation as a function: parameters in, its result out.",
         "receipt": "money: Print what a job used and paid.",
+        "verify": "verify: Prove from a receipt who ordered what, when and at what price.",
         "publish": "publish: Give a job's files a DOI and a public page.",
         "share": "share: Let others read a job's files, a publication's, or give a link.",
         "unshare": "unshare: Take that back.",

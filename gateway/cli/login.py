@@ -21,8 +21,9 @@ from gateway.cli.secret_input import code_option, password_of, password_option, 
 from gateway.client import principal
 from gateway.client import profile as profiles
 from gateway.client.device import DeviceLogin
-from gateway.client.session import Session
-from gateway.errors import OptionError
+from gateway.client.session import Session, demand_fingerprint
+from gateway.errors import BadReply, OptionError
+from gateway.identity import succession
 from gateway.identity.scopes import read_scopes
 from gateway.wire import Identity
 
@@ -32,6 +33,7 @@ from gateway.wire import Identity
         "burst login http://127.0.0.1:8080 --user demo",
         "burst login http://127.0.0.1:8080 --user demo --password-file D/secrets/demo.password",
         "burst login --dir .burst/gateway",
+        "burst login https://burst.lab.example --fingerprint SHA256:NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
         "burst login --device https://burst.lab.example",
         "burst login --device --scope jobs:read --scope storage:read https://burst.lab.example",
         "burst login --key-file robot.key --user climate-robot https://burst.lab.example",
@@ -57,6 +59,9 @@ from gateway.wire import Identity
     type=click.Path(path_type=Path, dir_okay=False),
     help="Of a service principal: its registered key (burst principals new-key). --user is its name.",
 )
+@click.option(
+    "--fingerprint", help="Of the gateway's key, SHA256:…, from its operator; nothing is sent to a gateway of another."
+)
 @json_option
 def login(
     url: str | None,
@@ -69,6 +74,7 @@ def login(
     device: bool,
     scope: tuple[str, ...],
     key_file: Path | None,
+    fingerprint: str | None,
     as_json: bool,
 ) -> None:
     """Log in to the gateway at URL [default: BURST_URL].
@@ -76,6 +82,8 @@ def login(
     An Ed25519 key is made here and certified for some hours; every later request is signed with it. The key is kept
     in your configuration directory, readable by you only. Where you have enrolled an authenticator app (burst totp)
     its code is asked for, unless this device is remembered.
+    in your configuration directory, readable by you only. The gateway's own key, which all its answers must be signed
+    with from then on, is met here: compare its fingerprint with the operator's, or demand it with --fingerprint.
     """
     _check_together(device=device, user=user, password_file=password_file, key_file=key_file)
     if directory is not None:
@@ -85,6 +93,7 @@ def login(
     if not where:
         raise OptionError("no gateway was named", option="url", hint="burst login URL, or set BURST_URL", exit_code=2)
     read_scopes(scope)
+    demanded = None if fingerprint is None else demand_fingerprint(where, fingerprint)
     if key_file and user:
         begun = principal.login(where, user, key_file, scope, patience_s=5)
     elif device:
@@ -92,10 +101,12 @@ def login(
     else:
         begun = _by_password(where, user, password_file, code_file, scope, remember=remember)
     with begun as session:
+        _check_key(session, demanded)
         session.save()
     profile = session.profile
     if as_json:
         fields = {"url": profile.url, "user": profile.user, "expires_at": profile.expires_at.isoformat()}
+        fields["fingerprint"] = succession.fingerprint(profile.gateway_keys[0])
         click.echo(json.dumps(fields, indent=2))
     else:
         _show(profile)
@@ -154,6 +165,13 @@ def _check_together(*, device: bool, user: str | None, password_file: Path | Non
         raise OptionError("--key-file needs --user", option="--user", hint=hint, exit_code=2)
 
 
+def _check_key(session: Session, demanded: str | None) -> None:
+    """What was published a moment ago is what certified the login."""
+    found = succession.fingerprint(session.profile.gateway_keys[0])
+    if demanded not in {None, found}:
+        raise BadReply(f"The gateway's key is {found}, not {demanded}.", hint="nothing was kept; ask its operator")
+
+
 def _by_password(
     url: str, user: str | None, file: Path | None, code_file: Path | None, scopes: tuple[str, ...], *, remember: bool
 ) -> Session:
@@ -189,5 +207,6 @@ def _show(profile: profiles.Profile, *, account: str = "", role: str = "", scope
             ("Account", account),
             ("May", said(scopes)),
             ("Until", f"{moment(profile.expires_at)} ({duration(left)})"),
+            ("Key", succession.fingerprint(profile.gateway_keys[0]) if profile.gateway_keys else ""),
         ]
     )

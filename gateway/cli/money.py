@@ -6,6 +6,7 @@ Invariant: amounts are shown as the gateway counted them, to the last micro-cred
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -16,12 +17,24 @@ from gateway.client.money import from_credits, in_credits
 from gateway.wire import Quote, QuoteLine, Receipt
 
 
-@click.command(epilog=examples("burst receipt 12", "burst receipt 12 --json > receipt.json"))
+@click.command(
+    epilog=examples(
+        "burst receipt 12", "burst receipt 12 --json > receipt.json", "burst receipt 12 --evidence proof.json"
+    )
+)
 @job_argument
+@click.option(
+    "--evidence",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True, allow_dash=True),
+    help="Write the receipt with the request that ordered it and every key to this file, for `burst verify`.",
+)
 @json_option
-def receipt(job: str, as_json: bool) -> None:
+def receipt(job: str, evidence: Path | None, as_json: bool) -> None:
     """Print what the job ID used and paid, once it has settled; the gateway signs it."""
     with connected() as gateway:
+        if evidence is not None:
+            _write(gateway.proof(job), evidence)
+            return
         found = gateway.receipt(job)
     if as_json:
         show_json(found)
@@ -73,6 +86,14 @@ def show_receipt(bill: Receipt) -> None:
     for name, amount in (("Held", bill.held_ucr), ("Charged", bill.charged_ucr), ("Given back", bill.refunded_ucr)):
         click.echo(f"{name:<10}  {in_credits(amount):>20}")
     click.echo(f"\nAuthorised by request {bill.authorisation[:16]}…, signed by the gateway {bill.signature[:16]}…")
+
+
+def _write(proof: bytes, file: Path) -> None:
+    if str(file) == "-":
+        click.echo(proof)
+        return
+    file.write_bytes(proof)
+    click.echo(f"{file} proves it without any gateway: burst verify {file}", err=True)
 
 
 def show_quote(quote: Quote) -> None:

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import httpx2
+from joserfc.jwk import OKPKey
 from pydantic import TypeAdapter, ValidationError
 
 from gateway import wire
+from gateway.client.profile import Profile
 from gateway.client.session import Session, profile_of
 from gateway.errors import BurstError, GatewayUnavailable
 from gateway.identity.keys import make_key, public_jwk
@@ -39,13 +41,24 @@ def visit(home: Session, peer: str) -> Session:
     """A login at a gateway that trusts ``home``'s, named as there or by its URL. Raises NotAllowed, NotFound."""
     key = make_key()
     visa = home.post("/visas", wire.VisaRequest(peer=peer, public_key=public_jwk(key)), wire.Visa)
-    asking = wire.Session(
-        id=visa.kid, user=home.profile.user, audience=visa.audience, expires_at=datetime.now(UTC), certificate=""
-    )
-    with Session(profile_of(visa.url, key, asking), patience_s=home.patience_s) as guest:
+    with Session(_asking(visa, key, home.profile), patience_s=home.patience_s) as guest:
         # A visa is good once: what may have arrived is not sent again.
         session = guest.post("/visits", wire.VisitRequest(visa=visa.visa), wire.Session, safe=False)
     return Session(profile_of(visa.url, key, session))
+
+
+def _asking(visa: wire.Visa, key: OKPKey, home: Profile) -> Profile:
+    """Who shows a visa; the home gateway has said what the other's answers are signed with."""
+    members = key.as_dict(private=True)
+    return Profile(
+        url=visa.url,
+        session=visa.kid,
+        audience=visa.audience,
+        user=home.user,
+        expires_at=datetime.now(UTC),
+        key={name: str(members[name]) for name in ("kty", "crv", "x", "d")},
+        gateway_keys=[dict(each) for each in visa.keys],
+    )
 
 
 def _document(url: str, path: str, answer: type[T]) -> T:

@@ -158,6 +158,10 @@ class Gateway:
         """Trust a gateway no more (administrators)."""
         self.session.request("DELETE", f"/peers/{quote(name, safe='')}")
 
+    def proof(self, job: int | str) -> bytes:
+        """The receipt with all that proves it, as ``burst verify`` reads it. Raises NotFound until it has settled."""
+        return self.session.request("GET", f"/jobs/{_part(job)}/proof").content
+
     def balance(self) -> tuple[wire.Balance, ...]:
         """The money of each account that the user may spend from."""
         return self.session.get("/balance", tuple[wire.Balance, ...])

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Profile:
     """Of a service principal: where its registered key is, with which the client logs in again by itself."""
     scopes: tuple[str, ...] = ()
     """What it asked for; empty: all that it may have."""
+    gateway_keys: list[dict[str, str]] = field(default_factory=list)
+    """The gateway's public keys, newest first: its answers must be signed with the first."""
 
     def __repr__(self) -> str:
         return f"Profile(url={self.url!r}, user={self.user!r}, expires_at={self.expires_at.isoformat()!r})"
@@ -52,7 +54,7 @@ def profile_path(name: str | None = None) -> Path:
     chosen = name or os.environ.get("BURST_PROFILE") or "default"
     if not _NAME.fullmatch(chosen):
         raise InvalidRequest(f"{chosen!r} is not a profile name", hint="use letters, digits, dots and dashes")
-    return _config_dir() / "profiles" / f"{chosen}.json"
+    return config_dir() / "profiles" / f"{chosen}.json"
 
 
 def load(path: Path) -> Profile:
@@ -93,6 +95,12 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def config_dir() -> Path:
+    """Where what commands keep is kept: BURST_CONFIG, or the user's configuration directory."""
+    chosen = os.environ.get("BURST_CONFIG")
+    return Path(chosen) if chosen else Path(user_config_dir("burst-gateway"))
+
+
 def _decode(text: str, path: Path) -> Profile:
     try:
         fields = json.loads(text)
@@ -100,8 +108,3 @@ def _decode(text: str, path: Path) -> Profile:
         return Profile(**{**fields, "expires_at": expires_at, "scopes": scopes})
     except (ValueError, TypeError, KeyError):
         raise SetupError(f"{path} is not a profile", hint="log in again: burst login URL") from None
-
-
-def _config_dir() -> Path:
-    chosen = os.environ.get("BURST_CONFIG")
-    return Path(chosen) if chosen else Path(user_config_dir("burst-gateway"))

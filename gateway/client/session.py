@@ -1,6 +1,7 @@
 """Session: a login's key and the signed requests that it makes.
 
-Invariant: the private key is made here and never sent; every try of a request is signed anew, so a retry is no replay.
+Invariant: the private key is made here and never sent; every try of a request is signed anew, so a retry is no replay;
+an answer is believed when the gateway signed it for this very request.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +23,8 @@ from joserfc.jwk import OKPKey
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway import wire
+from gateway.client import known_gateways, pin, remembered
 from gateway.client import profile as profiles
-from gateway.client import remembered
 from gateway.client.problems import error_of
 from gateway.client.profile import Profile
 from gateway.errors import BurstError, GatewayUnavailable, NotAllowed
@@ -105,6 +107,7 @@ class Session:
     def save(self, name: str | None = None) -> None:
         """Keep this login for later commands."""
         self._kept = profiles.profile_path(name)
+        known_gateways.remember(self.profile.audience, self.profile.gateway_keys)
         profiles.save(self.profile, self._kept)
 
     def logout(self, name: str | None = None) -> None:
@@ -170,7 +173,17 @@ class Session:
             max_spend_ucr=max_spend_ucr,
         )
         signed = {**_JSON, **(headers or {}), "Authorization": f"Burst {signature}"}
-        return self._http.request(method, target, content=content, headers=signed)
+        response = self._http.request(method, target, content=content, headers=signed)
+        self._trust(pin.believe(response, signature, self.profile.gateway_keys, self._http))
+        return response
+
+    def _trust(self, keys: list[dict[str, str]]) -> None:
+        """Go on with the gateway's new key, if it has one, also in later commands."""
+        if keys != self.profile.gateway_keys:
+            self.profile = replace(self.profile, gateway_keys=keys)
+            if self._kept is not None and self._kept.exists():
+                known_gateways.remember(self.profile.audience, keys)
+                profiles.save(self.profile, self._kept)
 
     def _signer(self) -> tuple[Profile, OKPKey]:
         """Who signs, with which key; a principal's session is replaced before it ends."""
@@ -214,10 +227,24 @@ def send_unsigned(url: str, path: str, body: BaseModel, *, patience_s: float, sa
         return attempt(send, patience_s=patience_s, safe=safe)
 
 
+def demand_fingerprint(url: str, wanted: str) -> str:
+    """Today's fingerprint of the gateway at ``url``. Raises BadReply when it neither is ``wanted`` nor follows it."""
+    with connection(url) as http:
+        try:
+            return pin.demand(http, wanted)
+        except httpx2.TransportError as error:
+            raise _unreachable(error) from error
+
+
 def profile_of(
     url: str, key: OKPKey, session: wire.Session, *, key_file: str | None = None, scopes: tuple[str, ...] = ()
 ) -> Profile:
-    """What is kept of a session for ``key``; of a principal's also with what it logs in again."""
+    """What is kept of a session for ``key``; of a principal's also with what it logs in again.
+
+    Raises BadReply when it is not the gateway's own.
+    """
+    with connection(url) as http:
+        gateway_keys = pin.met(http, key, session)
     return Profile(
         url=url.rstrip("/"),
         session=session.id,
@@ -227,6 +254,7 @@ def profile_of(
         key={name: str(key.as_dict(private=True)[name]) for name in ("kty", "crv", "x", "d")},
         key_file=key_file,
         scopes=scopes,
+        gateway_keys=gateway_keys,
     )
 
 

@@ -22,6 +22,7 @@ from gateway.identity import jws
 from gateway.identity.keys import Algorithm, KeyPair, algorithm, make_pair, public_jwk, read_published, thumbprint
 from gateway.identity.sealed_file import SealedFile, changing
 from gateway.identity.sealing import Sealer
+from gateway.identity.succession import announce
 
 SIGNS_FOR: Final = timedelta(days=90)
 _LATE: Final = timedelta(minutes=1)
@@ -38,6 +39,8 @@ class SigningKey:
     key: KeyPair
     created: datetime
     not_after: datetime
+    succession: str | None = None
+    """What the key before it said of it; the first key has none."""
 
     @property
     def retired(self) -> bool:
@@ -124,6 +127,11 @@ class KeyRing:
         """
         return {"keys": [_published(key) for key in reversed(self._keys()) if now is None or self._counts(key, now)]}
 
+    @property
+    def successions(self) -> list[str]:
+        """What each key said of the one after it, newest first."""
+        return [each.succession for each in reversed(self._keys()) if each.succession is not None]
+
     def _keys(self) -> tuple[SigningKey, ...]:
         try:
             stamp = self._file.stamp()
@@ -141,8 +149,10 @@ class KeyRing:
             return key if now < key.not_after else self._rotate(now)
 
     def _rotate(self, now: datetime) -> SigningKey:
+        new = _new_key(now, self._kind)
+        new = replace(new, succession=announce(self.current.key, new.key, now))
         kept = tuple(key.retire(now) for key in self._keys() if self._counts(key, now))
-        keys = (*kept, _new_key(now, self._kind))
+        keys = (*kept, new)
         self._file.write(_document(keys))
         return keys[-1]
 
@@ -219,7 +229,7 @@ def _load(file: SealedFile) -> tuple[SigningKey, ...]:
 def _read_key(entry: Mapping[str, Any]) -> SigningKey:
     key = (ECKey if entry["jwk"]["kty"] == "EC" else OKPKey).import_key(entry["jwk"])
     times = (datetime.fromisoformat(entry["created"]), datetime.fromisoformat(entry["not_after"]))
-    return SigningKey(thumbprint(key), key, *times)
+    return SigningKey(thumbprint(key), key, *times, succession=entry.get("succession"))
 
 
 def _document(keys: Iterable[SigningKey]) -> bytes:
@@ -228,6 +238,7 @@ def _document(keys: Iterable[SigningKey]) -> bytes:
             "jwk": public_jwk(key.key) if key.retired else key.key.as_dict(private=True),
             "created": key.created.isoformat(),
             "not_after": key.not_after.isoformat(),
+            "succession": key.succession,
         }
         for key in keys
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Literal
 
 from joserfc.errors import JoseError
@@ -46,10 +47,16 @@ def read_public(jwk: Mapping[str, object]) -> OKPKey:
     if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519":
         raise InvalidRequest("The public key is not an Ed25519 key.", hint=hint, field="public_key")
     try:
-        key = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": str(jwk.get("x", ""))})
-        key.raw_value  # noqa: B018 - the point is decoded only now
+        return _point(str(jwk.get("x", "")))
     except (JoseError, ValueError) as error:
         raise InvalidRequest("The public key cannot be read.", hint=hint, field="public_key") from error
+
+
+@lru_cache(maxsize=256)
+def _point(x: str) -> OKPKey:
+    """Kept for the next request of the same session; a key object is never changed."""
+    key = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": x})
+    key.raw_value  # noqa: B018 - the point is decoded only now
     return key
 
 

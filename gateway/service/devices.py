@@ -57,7 +57,8 @@ class DeviceService:
         session_id = devices.outcome(login, now, early=early)
         with self.people.reads() as work:
             session = work.sessions.get(session_id)
-            return self.people.certified(session, work.users.get(session.user))
+            user = work.users.get(session.user)
+        return self.people.certified(session, user)
 
     def look(self, user_code: str, browser: Browser) -> DeviceLogin:
         """A login that is to be decided. Raises NotFound, CodeExpired, Conflict; TooManyTries for guessed codes."""

@@ -6,6 +6,7 @@ signed; both are kept as evidence. A gateway that is trusted no more has no sess
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -80,7 +81,8 @@ class FederationService:
             visa = peers.issue(caller.session, key, peer, people.issuer, people.ring, now)
             work.evidence.keep(caller.evidence)
             work.audit.tell(_act(caller, "issue visa", peer.name, f"for the key {thumbprint(key)}"), now)
-        return wire.Visa(visa=visa, url=peer.issuer, audience=peer.audience, kid=caller.session.id)
+        keys = tuple({name: key[name] for name in ("kty", "crv", "x", "kid")} for key in _signing(peer))
+        return wire.Visa(visa=visa, url=peer.issuer, audience=peer.audience, kid=caller.session.id, keys=keys)
 
     def visit(self, request: Request, visa: str, address: str) -> wire.Session:
         """A session for who brought a visa. Raises NotAllowed: unknown gateway, forged, stale or used visa."""
@@ -151,9 +153,13 @@ def _send_home(work: Work, visitor: str) -> None:
     work.users.pay_from(visitor, visitor)
 
 
+def _signing(peer: Peer) -> list[Mapping[str, str]]:
+    """The keys that it signs visas and answers with, newest first."""
+    return [key for key in peer.keys["keys"] if key.get("kty") == "OKP"]
+
+
 def _view(peer: Peer) -> wire.PeerView:
-    keys = [key for key in peer.keys["keys"] if key.get("kty") == "OKP"]
-    prints = tuple(thumbprint(read_public(key)) for key in keys)
+    prints = tuple(thumbprint(read_public(key)) for key in _signing(peer))
     return wire.PeerView(fingerprints=prints, **{name: value for name, value in vars(peer).items() if name != "keys"})
 
 

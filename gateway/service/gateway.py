@@ -22,6 +22,7 @@ from gateway.service.nodes import NodeService
 from gateway.service.objects import ObjectService
 from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
+from gateway.service.proofs import ProofService
 from gateway.service.publications import PublicationService
 from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
@@ -43,6 +44,7 @@ class Gateway:
     submission: SubmissionService
     jobs: JobService
     money: MoneyService
+    proofs: ProofService
     publications: PublicationService
     nodes: NodeService
     joining: JoinService

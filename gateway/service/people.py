@@ -126,13 +126,16 @@ class PeopleService:
         return Judge(self.sealer, self.audience)
 
     def certified(self, session: Session, user: User) -> wire.Session:
-        """A session with its certificate, for the client that has the key."""
+        """A session with its certificate, for the client that has the key; it is kept for who verifies years later."""
+        token = certificate(session, user, self.ring, self.issuer, self.audience)
+        with self.works() as work:
+            work.certificates.keep(session.id, token)
         return wire.Session(
             id=session.id,
             user=user.name,
             audience=self.audience,
             expires_at=session.expires_at,
-            certificate=certificate(session, user, self.ring, self.issuer, self.audience),
+            certificate=token,
             scopes=tuple(sorted(session.scopes)),
         )
 

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from gateway.storage.audit import SqlAudit
 from gateway.storage.budgets import SqlBudgets, SqlCharges
+from gateway.storage.certificates import SqlCertificates
 from gateway.storage.factors import SqlDeviceKeys, SqlFactors
 from gateway.storage.groups import SqlGroups
 from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
@@ -36,6 +37,7 @@ class SqlWork:
         self.audit = SqlAudit(connection)
         self.sessions = SqlSessions(connection)
         self.principals = SqlPrincipals(connection)
+        self.certificates = SqlCertificates(connection)
         self.nonces = SqlNonces(connection)
         self.evidence = SqlEvidence(connection)
         self.idempotency = SqlIdempotency(connection)

@@ -58,6 +58,8 @@ class Visa(View):
     url: str
     audience: str
     kid: str
+    keys: tuple[dict[str, str], ...] = ()
+    """What that gateway signs its answers with, newest first, as the home gateway was told."""
 
 
 class VisitRequest(Request):

@@ -60,6 +60,7 @@ OPERATIONS = [
     ("GET", "/api/v1/jobs/{job}/outputs"),
     ("GET", "/api/v1/jobs/{job}/logs"),
     ("GET", "/api/v1/jobs/{job}/receipt"),
+    ("GET", "/api/v1/jobs/{job}/proof"),
     ("POST", "/api/v1/jobs/{job}/publication"),
     ("GET", "/api/v1/publications"),
     ("POST", "/api/v1/publications/{publication}/grants"),
@@ -111,6 +112,7 @@ OPERATIONS = [
     ("GET", "/api/v1/groups/{group}"),
     ("POST", "/api/v1/groups/{group}/members"),
     ("DELETE", "/api/v1/groups/{group}/members/{user}"),
+    ("GET", "/.well-known/burst-keys"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
 ]

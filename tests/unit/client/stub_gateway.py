@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from gateway.accounting.receipt_form import canonical
+from gateway.errors import BadSignature
+from gateway.identity.key_ring import KeyRing
 from gateway.identity.keys import read_public
+from gateway.identity.replies import REPLY_HEADER, sign_reply
+from gateway.identity.sessions import Session, certificate
 from gateway.identity.signature import token_of, verify_request
+from gateway.identity.succession import KEYS_PATH
+from gateway.identity.users import Role, User
+from gateway.wire.proofs import KEYS_SEAL_TYPE
 
 AUDIENCE = "stub"
 PASSWORD = "correct horse"
@@ -48,8 +60,16 @@ class Stub:
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     public_key: dict[str, str] = field(default_factory=dict)
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="burst-stub-")))
+    signs: bool = True
+    """Whether answers to signed requests are signed, as a gateway's are."""
     drop_next: int = 0
     """How many connections to cut after the request was read, without an answer."""
+
+    @cached_property
+    def ring(self) -> KeyRing:
+        """Its signing keys."""
+        return KeyRing.open(self.folder / "keys.json", datetime.now(UTC))
 
     def on(self, what: str, *answers: Answer) -> None:
         self.answers[what] = list(answers)
@@ -62,6 +82,8 @@ class Stub:
             return self._object(request)
         if request.path == "/api/v1/sessions":
             return self._login(request)
+        if request.path == KEYS_PATH:
+            return 200, self.published()
         claims = verify_request(
             token_of(request.headers.get("authorization")),
             read_public(self.public_key),
@@ -79,17 +101,35 @@ class Stub:
             return 404, problem("not_found", 404, f"no {request.path}")
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
+    def published(self) -> dict[str, Any]:
+        """The key document, as a gateway publishes it."""
+        keys = [{name: key[name] for name in ("kty", "crv", "x", "kid")} for key in self.ring.jwks()["keys"]]
+        document = {"audience": AUDIENCE, "keys": keys, "successions": self.ring.successions}
+        digest = hashlib.sha256(canonical(document)).hexdigest().encode()
+        return {**document, "seal": self.ring.sign(digest, KEYS_SEAL_TYPE, datetime.now(UTC))}
+
+    def sign(self, request: Seen, status: int, body: bytes) -> dict[str, str]:
+        """The header of a signed answer."""
+        try:
+            token = token_of(request.headers.get("authorization"))
+        except BadSignature:
+            return {}
+        return {REPLY_HEADER: sign_reply(self.ring, token, status, body, datetime.now(UTC))} if self.signs else {}
+
     def _login(self, request: Seen) -> Answer:
         if request.json["password"] != PASSWORD:
             return 403, problem("not_allowed", 403, "Wrong user or password.", hint="check both")
         self.public_key = request.json["public_key"]
-        end = datetime.now(UTC) + timedelta(hours=1)
+        now = datetime.now(UTC)
+        end = now + timedelta(hours=1)
+        user = User(request.json["user"], Role.USER, request.json["user"])
+        session = Session("s1", user.name, self.public_key, now, end)
         return 201, {
             "id": "s1",
             "user": request.json["user"],
             "audience": AUDIENCE,
             "expires_at": end.isoformat(),
-            "certificate": "c",
+            "certificate": certificate(session, user, self.ring, self.url, AUDIENCE),
         }
 
     def _upload(self, request: Seen) -> Answer:
@@ -154,6 +194,7 @@ def serve() -> Iterator[Stub]:
         server.shutdown()
         server.server_close()
         thread.join()
+        shutil.rmtree(stub.folder)
 
 
 def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
@@ -174,6 +215,8 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
             )
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            for name, value in stub.sign(request, status, content).items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
