@@ -39,7 +39,9 @@ from gateway.identity.devices import DeviceStore
 from gateway.identity.evidence import EvidenceStore
 from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
+from gateway.identity.institutions import IdentityStore
 from gateway.identity.key_ring import KeyRing
+from gateway.identity.passkeys import PasskeyStore
 from gateway.identity.sealing import Sealer
 from gateway.identity.sessions import SessionStore
 from gateway.identity.users import UserStore
@@ -127,6 +129,14 @@ class Work(Protocol):
     @property
     def browsers(self) -> BrowserStore:
         """Sign-ins with a cookie."""
+
+    @property
+    def passkeys(self) -> PasskeyStore:
+        """Keys of people's devices."""
+
+    @property
+    def identities(self) -> IdentityStore:
+        """Who people are at institutions."""
 
     @property
     def spending(self) -> Spending:

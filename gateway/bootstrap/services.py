@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.bootstrap.clock import utc_now
+from gateway.bootstrap.institutions import providers_of
 from gateway.bootstrap.machine import Machine
 from gateway.bootstrap.prices import catalogue_of, limits_of, offers_of
 from gateway.bootstrap.secret_file import kept
@@ -16,6 +17,7 @@ from gateway.errors import DoiRefused
 from gateway.identity.authenticate import Verifier
 from gateway.identity.credentials import Credentials
 from gateway.identity.key_ring import KeyRing
+from gateway.identity.passkeys import RelyingParty
 from gateway.identity.site_key import SiteKey, new_key
 from gateway.provisioning import seed
 from gateway.publishing.datacite import DataCite
@@ -28,10 +30,12 @@ from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
 from gateway.service.fleet import FleetService
 from gateway.service.gateway import Gateway
+from gateway.service.institutions import InstitutionService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeFacts, NodeService
+from gateway.service.passkeys import PasskeyService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService, Publisher
 from gateway.service.shared_files import SharedFiles
@@ -70,7 +74,19 @@ def services(
         key_bucket=machine.store.access.bucket if ports.job_keys else None,
     )
     job_service = JobService(ports)
-    people = PeopleService(ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, utc_now)
+    people = PeopleService(
+        ports.works,
+        ports.reads,
+        ports.ring,
+        verifier,
+        credentials,
+        machine.url,
+        lifetime,
+        utc_now,
+        public_url=settings.public_url,
+    )
+    browsers = BrowserService(people)
+    party = RelyingParty.of(people.site_url, f"Burst Gateway {settings.name}")
     return Gateway(
         people=people,
         submission=SubmissionService(ports, offers, catalogue_of(settings), limits, hands, jobs.wake),
@@ -94,7 +110,9 @@ def services(
         accounting=SlurmAccounting(ports, settings.name, PARTITION, {offer.name: offer.cores for offer in offers}),
         shared_files=SharedFiles(None if machine.isolated else _witness(settings)),
         devices=DeviceService(people),
-        browsers=BrowserService(people),
+        browsers=browsers,
+        passkeys=PasskeyService(people, browsers, party),
+        institutions=InstitutionService(people, browsers, providers_of(settings)),
         waiting=WaitingService(ports),
         agent=agent_text(),
         seed=partial(_seed, settings),

@@ -23,6 +23,11 @@ CODES = RateLimitItemPerMinute(5, 10, namespace="code")
 LOGINS_OF_ADDRESS = RateLimitItemPerMinute(60, 10, namespace="device-address")
 """Device logins that one address begins."""
 
+PASSKEYS_OF_ADDRESS = RateLimitItemPerMinute(100, 10, namespace="passkey-address")
+"""Challenges for a sign-in with a passkey that one address asks for."""
+FLOWS_OF_ADDRESS = RateLimitItemPerMinute(100, 10, namespace="institution-address")
+"""Sign-ins through an institution that one address begins."""
+
 
 class Throttle:
     """Counts tries in moving windows."""

@@ -6,13 +6,16 @@ was certified when it signed in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from gateway.errors import NotFound, SignatureExpired
+from gateway.identity.audit import Act
 from gateway.identity.authenticate import Reader
 from gateway.identity.browsers import Browser, cookie_hash, make_cookie
 from gateway.identity.sessions import Session, new_session
+from gateway.identity.users import User
 from gateway.service.people import PeopleService
 
 _LONGEST_AGENT = 256
@@ -38,8 +41,20 @@ class BrowserService:
         self, name: str, password: str, public_key: Mapping[str, str] | None, *, address: str, agent: str
     ) -> tuple[str, Browser]:
         """A new cookie for a password, with a session for the browser's key if it has one. Raises NotAllowed."""
+        return self.admit(self.people.check_password(name, password, address), public_key, address=address, agent=agent)
+
+    def admit(
+        self,
+        user: User,
+        public_key: Mapping[str, str] | None,
+        *,
+        address: str,
+        agent: str,
+        amr: str = "pwd",
+        proved_at: datetime | None = None,
+    ) -> tuple[str, Browser]:
+        """A new cookie for a user who proved who they are, in the way ``amr``, now or at ``proved_at``."""
         people = self.people
-        user = people.check_password(name, password, address)
         now, cookie = people.now(), make_cookie()
         until = now + people.session_lifetime
         session = new_session(user, public_key, now, people.session_lifetime) if public_key else None
@@ -51,11 +66,14 @@ class BrowserService:
             created_at=now,
             expires_at=until,
             session=session.id if session else None,
+            amr=amr,
+            proved_at=proved_at,
         )
         with people.works() as work:
             if session is not None:
                 work.sessions.add(session)
             work.browsers.add(browser)
+            work.audit.tell(Act(user.name, "sign-in", f"browser:{browser.id}", f"by {amr}", address=address), now)
         return cookie, browser
 
     def visit(self, cookie: str | None) -> Visit:
@@ -73,8 +91,32 @@ class BrowserService:
 
     def sign_out(self, browser: Browser) -> None:
         """End a sign-in and the session of its key."""
+        self._end(browser, (browser,), browser.address)
+
+    def all_of(self, browser: Browser) -> tuple[Browser, ...]:
+        """Every sign-in of this one's user that is good now, newest first."""
+        with self.people.reads() as work:
+            return work.browsers.live(browser.user, self.people.now())
+
+    def end(self, browser: Browser, browser_id: str, address: str) -> None:
+        """End one of the user's sign-ins. Raises NotFound when the user has none of that id."""
+        chosen = tuple(each for each in self.all_of(browser) if each.id == browser_id)
+        if not chosen:
+            raise NotFound("You have no such sign-in any more.", hint="open your account's page again")
+        self._end(browser, chosen, address)
+
+    def end_others(self, browser: Browser, address: str) -> int:
+        """End all sign-ins of the user's but this one; return how many."""
+        others = tuple(each for each in self.all_of(browser) if each.cookie_hash != browser.cookie_hash)
+        self._end(browser, others, address)
+        return len(others)
+
+    def _end(self, by: Browser, ended: Sequence[Browser], address: str) -> None:
         now = self.people.now()
         with self.people.works() as work:
-            work.browsers.end(browser.cookie_hash, now)
-            if browser.session is not None:
-                work.sessions.revoke(browser.session, now)
+            for each in ended:
+                work.browsers.end(each.cookie_hash, now)
+                if each.session is not None:
+                    work.sessions.revoke(each.session, now)
+                said = "itself" if each.cookie_hash == by.cookie_hash else f"from the browser {by.id}"
+                work.audit.tell(Act(by.user, "sign-out", f"browser:{each.id}", f"ended {said}", address=address), now)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import DeviceService
 from gateway.service.fleet import FleetService
+from gateway.service.institutions import InstitutionService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.money import MoneyService
 from gateway.service.nodes import NodeService
+from gateway.service.passkeys import PasskeyService
 from gateway.service.people import PeopleService
 from gateway.service.publications import PublicationService
 from gateway.service.shared_files import SharedFiles
@@ -38,6 +40,8 @@ class Gateway:
     shared_files: SharedFiles
     devices: DeviceService
     browsers: BrowserService
+    passkeys: PasskeyService
+    institutions: InstitutionService
     waiting: WaitingService
     agent: str
     probes: dict[str, Callable[[], object]]

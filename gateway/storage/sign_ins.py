@@ -84,6 +84,13 @@ class SqlBrowsers:
         live = (browsers.c.cookie_hash == cookie_hash) & browsers.c.ended_at.is_(None)
         self._connection.execute(update(browsers).where(live).values(ended_at=now))
 
+    def live(self, user: str, now: datetime) -> tuple[Browser, ...]:
+        """See ``BrowserStore.live``."""
+        good = (browsers.c.user_name == user) & browsers.c.ended_at.is_(None) & (browsers.c.expires_at > now)
+        query = select(browsers).where(good).order_by(browsers.c.created_at.desc(), browsers.c.cookie_hash)
+        rows = map(dict, self._connection.execute(query).mappings())
+        return tuple(Browser(user=facts.pop("user_name"), **facts) for facts in rows)
+
     def forget(self, now: datetime) -> int:
         """Drop sign-ins that ended a day ago; return how many."""
         return self._connection.execute(delete(browsers).where(browsers.c.expires_at < now - _KEPT)).rowcount

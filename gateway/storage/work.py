@@ -8,10 +8,12 @@ from gateway.storage.audit import SqlAudit
 from gateway.storage.budgets import SqlBudgets, SqlCharges
 from gateway.storage.groups import SqlGroups
 from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
+from gateway.storage.institutions import SqlIdentities
 from gateway.storage.jobs import SqlJobs
 from gateway.storage.key_records import SqlKeyRecords
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
+from gateway.storage.passkeys import SqlPasskeys
 from gateway.storage.publications import SqlPublications
 from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
 from gateway.storage.spending import SqlSpending
@@ -38,4 +40,6 @@ class SqlWork:
         self.key_records = SqlKeyRecords(connection)
         self.devices = SqlDevices(connection)
         self.browsers = SqlBrowsers(connection)
+        self.passkeys = SqlPasskeys(connection)
+        self.identities = SqlIdentities(connection)
         self.spending = SqlSpending(connection)

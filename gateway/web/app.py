@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from gateway.service.gateway import Gateway
-from gateway.web import devices, jobs, money, nodes, refusals, sign_in
+from gateway.web import account, devices, institutions, jobs, money, nodes, passkeys, refusals, sign_in
 from gateway.web.headers import SecurityHeaders
 
 ROOT = "/web"
@@ -29,10 +29,10 @@ def create_web(gateway: Gateway) -> FastAPI:
     """The pages in front of ``gateway``."""
     web = FastAPI(title="Burst Gateway", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     web.state.gateway = gateway
-    web.add_middleware(SecurityHeaders, https=gateway.people.issuer.startswith("https:"))
+    web.add_middleware(SecurityHeaders, https=gateway.people.site_url.startswith("https:"))
     refusals.install(web)
-    for router in (sign_in.router, devices.router, jobs.router, nodes.router, money.router):
-        web.include_router(router)
+    for door in (sign_in, passkeys, institutions, account, devices, jobs, nodes, money):
+        web.include_router(door.router)
     web.get("/")(_front)
     web.mount("/static", StaticFiles(directory=STATIC), name="static")
     return web

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.errors import ApprovalPending, ApprovalRefused, CodeExpired, Conflict, InvalidRequest, SlowDown
 from gateway.identity import devices
+from gateway.identity.browsers import Browser
 from gateway.identity.devices import APPROVAL_TYPE, LIFETIME, DeviceState, statement
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.keys import make_key, public_jwk, thumbprint
@@ -111,7 +112,8 @@ def test_a_decision_is_signed_with_all_that_it_rests_on(login, tmp_path):
     ring = KeyRing.open(tmp_path / "keys.json", NOW)
     decided = replace(login, state=DeviceState.APPROVED, session="s", decided_at=NOW + timedelta(seconds=30))
 
-    token = statement(decided, ADA, "198.51.100.2", NOW, ring)
+    browser = Browser("c", "ada", "198.51.100.2", "Firefox", NOW, NOW + LIFETIME)
+    token = statement(decided, ADA, "198.51.100.2", browser, ring)
 
     assert json.loads(ring.verify(token, APPROVAL_TYPE)) == {
         "sub": "ada",
