@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+from gateway_site import eventually
 
 SERVER = Path(__file__).with_name("canaille_server.py")
 SERVED_AT = "localhost"  # another site than 127.0.0.1, so that the browser's rules for cookies of other sites hold
@@ -27,9 +28,11 @@ class Client:
 
 @dataclass(frozen=True)
 class Provider:
-    """A running provider; ``people`` are name → password."""
+    """A provider, and the port of the gateway that is its first client; ``people`` are name → password."""
 
+    folder: Path
     port: int
+    gateway_port: int
     people: dict[str, str]
     clients: tuple[Client, ...]
 
@@ -39,33 +42,25 @@ class Provider:
 
 
 @contextmanager
-def provider_of(folder: Path, provider: Provider) -> Iterator[Provider]:
-    """Run it until the block ends."""
-    facts = {
-        "served_at": SERVED_AT,
-        "port": provider.port,
-        "people": provider.people,
-        "clients": [vars(each) for each in provider.clients],
-    }
+def running(provider: Provider) -> Iterator[Provider]:
+    """Serve it until the block ends."""
+    folder, clients = provider.folder, [vars(each) for each in provider.clients]
+    facts = {"served_at": SERVED_AT, "port": provider.port, "people": provider.people, "clients": clients}
     (folder / "provider.json").write_text(json.dumps(facts))
     with (folder / "provider.log").open("w") as log:
         command = [sys.executable, str(SERVER), str(folder / "provider.json")]
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
         try:
-            _wait(f"{provider.issuer}/.well-known/openid-configuration", process, folder / "provider.log")
+            eventually(lambda: _answers(provider, process), "the institution's sign-in answers")
             yield provider
         finally:
             process.terminate()
             process.wait()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    transport = httpx2.HTTPTransport(retries=10)  # a refused connection is tried again, longer each time
-    with httpx2.Client(transport=transport, timeout=60) as http:
-        while True:
-            assert process.poll() is None, log.read_text()
-            try:
-                assert http.get(url).status_code == 200, log.read_text()
-            except httpx2.ConnectError:
-                continue
-            return
+def _answers(provider: Provider, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, (provider.folder / "provider.log").read_text()
+    try:
+        return httpx2.get(f"{provider.issuer}/.well-known/openid-configuration", timeout=60).is_success
+    except httpx2.TransportError:
+        return False
