@@ -20,10 +20,14 @@ from gateway.errors import BadSignature, Refused
 from gateway.identity.institutions import Institution, Person
 from gateway.identity.jws import header_of
 
-ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
+_KEY_TYPE: Final = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
+    **dict.fromkeys(("ES256", "ES384", "ES512"), "EC"),
+    **dict.fromkeys(("EdDSA", "Ed25519"), "OKP"),
+}
+ALGORITHMS: Final = tuple(_KEY_TYPE)
 """Never "none", and never HMAC: a client's secret is no signing key."""
 SKEW: Final = timedelta(seconds=60)
-_KEY_TYPE: Final = {"RS256": "RSA", "PS256": "RSA", "ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}
 _LEAST_RSA_BITS: Final = 2048
 _LONGEST_SUBJECT: Final = 255
 _HINT = "begin the sign-in again; if it stays so, tell the gateway's operator"
@@ -55,7 +59,7 @@ def _claims(token: str, jwks: Mapping[str, Any], title: str) -> dict[str, Any]:
         header = header_of(token)
         alg = header.get("alg")
         if alg not in ALGORITHMS:
-            raise _unsigned(title)
+            raise Refused(f"The ID token of {title} has no signature of a kind that counts.", hint=_HINT)
         payload = jws.deserialize_compact(token, _key(jwks, header), algorithms=[alg]).payload
         claims = json.loads(payload)
     except UnknownKey:

@@ -48,8 +48,9 @@ class Institution:
             raise Refused(f"{self.title} is not to sign in this account here.", hint="ask the gateway's operator")
         if not self.email_domains:
             return
-        domain = (person.email or "").rpartition("@")[2].casefold()
-        if not (person.email_verified or self.trusts_email) or domain not in self.email_domains:
+        _, at, domain = (person.email or "").rpartition("@")
+        good = at and (person.email_verified or self.trusts_email)
+        if not good or domain.casefold() not in self.email_domains:
             raise Refused(f"{self.title} does not tell an address that is let in.", hint="ask the gateway's operator")
 
     def new_user_name(self, person: Person) -> str | None:
