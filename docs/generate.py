@@ -11,7 +11,15 @@ from policy_page import policy
 from pydantic_core import PydanticUndefined
 
 from gateway.cli.burst import SECTIONS, burst
-from gateway.settings import CloudSettings, CloudSizeSettings, Settings, SiteSettings, SizeSettings, UnitSettings
+from gateway.settings import (
+    CloudSettings,
+    CloudSizeSettings,
+    InstitutionSettings,
+    Settings,
+    SiteSettings,
+    SizeSettings,
+    UnitSettings,
+)
 
 HERE = Path(__file__).parent
 WIDTH = 100
@@ -46,12 +54,17 @@ def settings() -> str:
         "\n## One of `clouds`\n\nIn the file each is a `[[clouds]]` table; [clouds.md](clouds.md) has examples.\n\n"
     )
     cloud_sizes = "\n## One of a cloud's `sizes`\n\nIn the file each is a `[[clouds.sizes]]` table below its cloud.\n\n"
+    institutions = (
+        "\n## One of `institutions`\n\nIn the file each is an `[[institutions]]` table; "
+        "[sign-in.md](sign-in.md) has an example.\n\n"
+    )
     tables = (
         (sizes, SizeSettings),
         (clouds, CloudSettings),
         (cloud_sizes, CloudSizeSettings),
         (units, UnitSettings),
         (site, SiteSettings),
+        (institutions, InstitutionSettings),
     )
     return intro + _table(Settings) + "".join(heading + _table(kind) for heading, kind in tables)
 

@@ -26,6 +26,7 @@
     ├─ StoreError            ├─ StoreUnavailable (retry)  └─ ChecksumMismatch
     ├─ JobFailed             a job whose result was wanted did not complete
     ├─ DoiError              ├─ DoiUnavailable (retry)  └─ DoiRefused (the registry's words)
+    ├─ InstitutionUnavailable   an institution that people sign in with is away, or is not as it was (retry)
     ├─ DatabaseUnavailable   the database server is away (retry)
     ├─ SetupError            this machine lacks something
     ├─ BadReply              an answer that the gateway did not sign, or not for this request
@@ -431,6 +432,13 @@ class SetupError(BurstError):
     """This machine lacks something that is needed."""
 
     code = "setup"
+
+
+class InstitutionUnavailable(BurstError):
+    """The institution cannot sign in anybody now."""
+
+    code = "institution_unavailable"
+    retryable = True
 
 
 class GatewayUnavailable(BurstError):

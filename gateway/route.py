@@ -41,7 +41,9 @@ from gateway.identity.evidence import EvidenceStore
 from gateway.identity.gateway_acts import refusal_act, settle_act
 from gateway.identity.groups import GroupStore
 from gateway.identity.idempotency import IdempotencyStore
+from gateway.identity.institutions import IdentityStore
 from gateway.identity.key_ring import KeyRing
+from gateway.identity.passkeys import PasskeyStore
 from gateway.identity.peers import PeerStore
 from gateway.identity.principals import PrincipalStore
 from gateway.identity.revocations import Revocations
@@ -150,6 +152,14 @@ class Work(FactorStores, Protocol):
     @property
     def browsers(self) -> BrowserStore:
         """Sign-ins with a cookie."""
+
+    @property
+    def passkeys(self) -> PasskeyStore:
+        """Keys of people's devices."""
+
+    @property
+    def identities(self) -> IdentityStore:
+        """Who people are at institutions."""
 
     @property
     def spending(self) -> Spending:

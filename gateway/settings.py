@@ -6,6 +6,7 @@ Invariant: an unknown key is an error, and no secret is a setting (secrets are f
 from __future__ import annotations
 
 import os
+import re
 from decimal import Decimal
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -169,6 +170,47 @@ class SiteSettings(BaseModel):
         return users
 
 
+class InstitutionSettings(BaseModel):
+    """One OpenID Connect provider whose people may sign in; docs/sign-in.md has a worked example."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="in URLs: /web/institutions/NAME/return")
+    title: str = Field(min_length=1, max_length=80, description="what people know it by")
+    issuer: str = Field(max_length=255, description="its issuer URL, letter for letter as its own metadata has it")
+    client_id: str = Field(min_length=1, max_length=255, description="what it knows this gateway by")
+    client_secret_file: Path = Field(description="file that holds the client's secret")
+    user_claim: str = Field(default="preferred_username", description="claim that names users who are made")
+    email_domains: tuple[str, ...] = Field(default=(), description="only people with a verified address of these")
+    trusts_email: bool = Field(default=False, description="its addresses are good though it tells no email_verified")
+    subject_pattern: str | None = Field(default=None, description="regular expression for the whole subject")
+    auto_create: bool = Field(default=False, description="make users for people who are let in and have none yet")
+
+    @field_validator("issuer")
+    @classmethod
+    def _private_issuer(cls, issuer: str) -> str:
+        parts = urlsplit(issuer)
+        if parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in _THIS_COMPUTER):
+            raise ValueError("an issuer is https; http is for this computer only")
+        return issuer
+
+    @field_validator("email_domains")
+    @classmethod
+    def _folded(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(domain.casefold() for domain in domains)
+
+    @model_validator(mode="after")
+    def _says_who(self) -> Self:
+        if self.subject_pattern is not None:
+            try:
+                re.compile(self.subject_pattern)
+            except re.error as error:
+                raise ValueError(f"subject_pattern: {error}") from error
+        if self.auto_create and not self.email_domains and self.subject_pattern is None:
+            raise ValueError("auto_create needs email_domains or subject_pattern; subject_pattern = '.*' is everybody")
+        return self
+
+
 DEFAULT_SIZES = (
     SizeSettings(name="small", cores=2, memory_mb=1024, credits_per_hour=1.2, max_nodes=12),
     SizeSettings(name="large", cores=8, memory_mb=4096, credits_per_hour=6.0, max_nodes=4),
@@ -276,6 +318,15 @@ class Settings(BaseSettings):
     publication_url: str | None = Field(
         default=None, description="public base of the landing pages' URLs; default: the gateway's own URL"
     )
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#]+/?$",
+        description="where people's browsers find the gateway; passkeys need https with a domain name, or localhost; "
+        "default: the gateway's own URL",
+    )
+    institutions: tuple[InstitutionSettings, ...] = Field(
+        default=(), description="OpenID Connect providers that people may sign in with; see docs/sign-in.md"
+    )
     demo_credits: float = Field(default=100.0, ge=0, description="credits that the demo user starts with")
     registration: Literal["invitation", "open"] = Field(
         default="invitation", description="who may become a user: whom an administrator invites, or everybody"
@@ -288,6 +339,14 @@ class Settings(BaseSettings):
     def _without_gpus(cls, sizes: tuple[SizeSettings, ...], info: ValidationInfo) -> tuple[SizeSettings, ...]:
         """A site's GresTypes and gres.conf are its own, so its cloud partition has no GPUs."""
         return tuple(size for size in sizes if not size.gpus) if info.data.get("site") else sizes
+
+    @field_validator("institutions")
+    @classmethod
+    def _differ(cls, institutions: tuple[InstitutionSettings, ...]) -> tuple[InstitutionSettings, ...]:
+        for what in ("name", "issuer"):
+            if len({getattr(each, what) for each in institutions}) < len(institutions):
+                raise ValueError(f"two institutions have one {what}")
+        return institutions
 
     @classmethod
     def load(cls, directory: Path) -> Settings:

@@ -30,6 +30,8 @@ from gateway.identity.users import Role
 from gateway.settings import CREDIT, Settings
 from gateway.storage.database import Database
 from gateway.storage.identity import SqlIdempotency, SqlNonces
+from gateway.storage.institutions import SqlIdentities
+from gateway.storage.passkeys import SqlPasskeys
 from gateway.storage.sign_ins import SqlBrowsers, SqlDevices
 from gateway.web.app import add_web
 
@@ -113,6 +115,8 @@ def _forget(database: Database, ended: threading.Event) -> None:
                 SqlNonces(connection).forget(datetime.now(UTC))
                 SqlIdempotency(connection).forget(datetime.now(UTC))
                 SqlDevices(connection).forget(datetime.now(UTC))
+                SqlPasskeys(connection).forget(datetime.now(UTC))
+                SqlIdentities(connection).forget(datetime.now(UTC))
                 SqlBrowsers(connection).forget(datetime.now(UTC))
         except Exception:
             log.exception("nothing forgotten")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.bootstrap.clock import utc_now
+from gateway.bootstrap.institutions import providers_of
 from gateway.bootstrap.machine import Machine
 from gateway.bootstrap.prices import catalogue_of, limits_of, offers_of
 from gateway.bootstrap.rings import credential_keys
@@ -17,6 +18,7 @@ from gateway.engines.slurm_conf import PARTITION
 from gateway.errors import DoiRefused
 from gateway.identity.authenticate import Verifier
 from gateway.identity.credentials import Credentials
+from gateway.identity.passkeys import RelyingParty
 from gateway.identity.site_key import SiteKey, new_key
 from gateway.identity.specification import Voucher
 from gateway.provisioning import seed
@@ -34,6 +36,7 @@ from gateway.service.federation import FederationService
 from gateway.service.fleet import FleetService
 from gateway.service.gateway import Gateway
 from gateway.service.groups import GroupService
+from gateway.service.institutions import InstitutionService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
@@ -42,6 +45,7 @@ from gateway.service.money import MoneyService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.objects import ObjectService
+from gateway.service.passkeys import PasskeyService
 from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
 from gateway.service.proofs import ProofService
@@ -89,10 +93,21 @@ def services(
     )
     job_service = JobService(ports)
     people = PeopleService(
-        ports.works, ports.reads, ports.ring, verifier, credentials, machine.url, lifetime, utc_now, ports.sealer
+        ports.works,
+        ports.reads,
+        ports.ring,
+        verifier,
+        credentials,
+        machine.url,
+        lifetime,
+        utc_now,
+        ports.sealer,
+        public_url=settings.public_url,
     )
     sharing = SharingService(ports, job_service, people.throttle)
     registration = RegistrationService(people, open=settings.registration == "open")
+    browsers = BrowserService(people)
+    party = RelyingParty.of(people.site_url, f"Burst Gateway {settings.name}")
     return Gateway(
         people=people,
         submission=SubmissionService(ports, offers, catalogue_of(settings), limits, hands, jobs.wake),
@@ -121,13 +136,15 @@ def services(
         accounting=SlurmAccounting(ports, settings.name, PARTITION, {offer.name: offer.cores for offer in offers}),
         shared_files=SharedFiles(None if machine.isolated else _witness(settings)),
         devices=DeviceService(people),
-        browsers=BrowserService(people),
         sessions=SessionService(people),
         principals=PrincipalService(people),
         registration=registration,
         factors=FactorService(people),
         users=UserService(people, registration),
         groups=GroupService(people),
+        browsers=browsers,
+        passkeys=PasskeyService(people, browsers, party),
+        institutions=InstitutionService(people, browsers, providers_of(settings)),
         waiting=WaitingService(ports),
         federation=FederationService(people),
         sharing=sharing,

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from gateway.errors import Refused, SignatureExpired
 
 FRESH: Final = timedelta(minutes=10)
-"""How long after its password a browser may approve a login."""
+"""How long after a password, or what stands for one, a browser may approve a login and change the ways to sign in."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,15 @@ class Browser:
     expires_at: datetime
     session: str | None = None
     ended_at: datetime | None = None
+    amr: str = "pwd"
+    """How its user proved who they are, in words of RFC 8176; ``institution:NAME`` if another site vouches for them."""
+    proved_at: datetime | None = None
+    """When they did, if that was not at the sign-in itself: an institution may have known them for hours."""
+
+    @property
+    def id(self) -> str:
+        """What a page calls it by."""
+        return self.cookie_hash[:16]
 
     def check(self, now: datetime) -> None:
         """Raise SignatureExpired unless it is good at ``now``."""
@@ -38,8 +47,8 @@ class Browser:
             raise SignatureExpired("Your sign-in has ended.", hint="sign in again")
 
     def fresh(self, now: datetime) -> bool:
-        """Whether its password was given a short time ago."""
-        return now - self.created_at < FRESH
+        """Whether its user proved who they are a short time ago."""
+        return now - (self.proved_at or self.created_at) < FRESH
 
 
 class BrowserStore(Protocol):

@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from gateway.errors import ApprovalPending, ApprovalRefused, CodeExpired, Conflict, Refused, SlowDown
+from gateway.identity.browsers import Browser
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.keys import public_jwk, read_public, thumbprint
 from gateway.identity.phrase import phrase
@@ -157,13 +158,13 @@ def outcome(login: DeviceLogin, now: datetime, *, early: bool) -> str:
     return login.session
 
 
-def statement(login: DeviceLogin, user: User, address: str, signed_in_at: datetime, ring: KeyRing) -> str:
-    """A JWT of the gateway's about a decision: who decided, signed in when and from where, about which key."""
+def statement(login: DeviceLogin, user: User, address: str, browser: Browser, ring: KeyRing) -> str:
+    """A JWT of the gateway's about a decision: who decided, signed in when, how and from where, about which key."""
     assert login.decided_at is not None  # noqa: S101 - it is about a decision
     claims = {
         "sub": user.name,
-        "auth_time": int(signed_in_at.timestamp()),
-        "amr": ["pwd"],
+        "auth_time": int((browser.proved_at or browser.created_at).timestamp()),
+        "amr": browser.amr.split(),
         "address": address,
         "decision": login.state.value,
         "scope_asked": " ".join(sorted(login.scopes)),

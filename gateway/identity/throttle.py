@@ -36,6 +36,11 @@ LINKS_OF_ADDRESS = RateLimitItemPerMinute(100, 10, namespace="link-address")
 NAMES = RateLimitItemPerMinute(20, 10, namespace="name")
 """Names of users and groups that there are not, by one user who shares something."""
 
+PASSKEYS_OF_ADDRESS = RateLimitItemPerMinute(100, 10, namespace="passkey-address")
+"""Challenges for a sign-in with a passkey that one address asks for."""
+FLOWS_OF_ADDRESS = RateLimitItemPerMinute(100, 10, namespace="institution-address")
+"""Sign-ins through an institution that one address begins."""
+
 
 class Throttle:
     """Counts tries in moving windows."""

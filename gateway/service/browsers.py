@@ -6,8 +6,9 @@ was certified when it signed in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from gateway.errors import NotFound, SignatureExpired
 from gateway.identity.audit import Act
@@ -16,6 +17,7 @@ from gateway.identity.browsers import Browser, cookie_hash, make_cookie
 from gateway.identity.factors import Proof
 from gateway.identity.scopes import ALL
 from gateway.identity.sessions import LoginBy, Origin, Session, new_session
+from gateway.identity.users import User
 from gateway.service import logins
 from gateway.service.people import PeopleService
 
@@ -53,8 +55,25 @@ class BrowserService:
 
         Raises NotAllowed, and CodeNeeded as ``PeopleService.check_password`` does.
         """
+        user = self.people.check_password(name, password, address, Proof(code))
+        return self.admit(user, public_key, address=address, agent=agent, amr="pwd otp" if code else "pwd")
+
+    def admit(
+        self,
+        user: User,
+        public_key: Mapping[str, str] | None,
+        *,
+        address: str,
+        agent: str,
+        amr: str = "pwd",
+        proved_at: datetime | None = None,
+    ) -> tuple[str, Browser]:
+        """A new cookie for a user who proved who they are, in the way ``amr``, now or at ``proved_at``.
+
+        ``amr`` are methods of RFC 8176. Raises Refused for a user who is disabled.
+        """
+        user.check()
         people = self.people
-        user = people.check_password(name, password, address, Proof(code))
         now, cookie = people.now(), make_cookie()
         until = now + people.session_lifetime
         origin = Origin(LoginBy.BROWSER, address, agent[:_LONGEST_HOST])
@@ -67,14 +86,14 @@ class BrowserService:
             created_at=now,
             expires_at=until,
             session=session.id if session else None,
+            amr=amr,
+            proved_at=proved_at,
         )
         with people.works() as work:
             if session is not None:
                 logins.begin(work, session)
-            else:
-                text = "signed in with a password in a browser without a key"
-                work.audit.tell(Act(user.name, "login", f"user:{user.name}", text, address=address), now)
             work.browsers.add(browser)
+            work.audit.tell(Act(user.name, "sign-in", f"browser:{browser.id}", f"by {amr}", address=address), now)
         return cookie, browser
 
     def visit(self, cookie: str | None) -> Visit:
@@ -96,10 +115,32 @@ class BrowserService:
 
     def sign_out(self, browser: Browser) -> None:
         """End a sign-in and the session of its key."""
+        self._end(browser, (browser,), browser.address)
+
+    def all_of(self, browser: Browser) -> tuple[Browser, ...]:
+        """Every sign-in of this one's user that is good now, newest first."""
+        with self.people.reads() as work:
+            return work.browsers.live(browser.user, self.people.now())
+
+    def end(self, browser: Browser, browser_id: str, address: str) -> None:
+        """End one of the user's sign-ins. Raises NotFound when the user has none of that id."""
+        chosen = tuple(each for each in self.all_of(browser) if each.id == browser_id)
+        if not chosen:
+            raise NotFound("You have no such sign-in any more.", hint="open your account's page again")
+        self._end(browser, chosen, address)
+
+    def end_others(self, browser: Browser, address: str) -> int:
+        """End all sign-ins of the user's but this one; return how many."""
+        others = tuple(each for each in self.all_of(browser) if each.cookie_hash != browser.cookie_hash)
+        self._end(browser, others, address)
+        return len(others)
+
+    def _end(self, by: Browser, ended: Sequence[Browser], address: str) -> None:
         now = self.people.now()
         with self.people.works() as work:
-            work.browsers.end(browser.cookie_hash, now)
-            if browser.session is not None:
-                logins.end(work, work.sessions.get(browser.session), browser.user, now)
-            else:
-                work.audit.tell(Act(browser.user, "logout", f"user:{browser.user}", "signed out in a browser"), now)
+            for each in ended:
+                work.browsers.end(each.cookie_hash, now)
+                if each.session is not None:
+                    logins.end(work, work.sessions.get(each.session), by.user, now)
+                said = "itself" if each.cookie_hash == by.cookie_hash else f"from the browser {by.id}"
+                work.audit.tell(Act(by.user, "sign-out", f"browser:{each.id}", f"ended {said}", address=address), now)

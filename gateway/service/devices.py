@@ -1,6 +1,6 @@
 """DeviceService: logins of a command that a person approves in a browser (RFC 8628).
 
-Invariant: a login is decided by a user whose browser gave their password minutes ago, and the decision is kept, signed
+Invariant: a login is decided by a user who signed in minutes ago, and the decision is kept, signed
 by the gateway: who, when, from where, about which key.
 """
 
@@ -36,7 +36,7 @@ class DeviceService:
         login, code = devices.begin(request.public_key, request.host, address, self.people.now(), scopes)
         with self.people.works() as work:
             work.devices.add(login)
-        url = self.people.issuer + VERIFY_PATH
+        url = self.people.site_url + VERIFY_PATH
         return wire.DeviceLogin(
             device_code=code,
             user_code=login.user_code,
@@ -81,7 +81,7 @@ class DeviceService:
         """
         now, people = self.people.now(), self.people
         if not browser.fresh(now):
-            raise Refused("Your password was given too long ago for this.", hint="sign in again, then approve")
+            raise Refused("You signed in too long ago for this.", hint="sign in again, then approve")
         self.look(user_code, browser)
         with people.works() as work:
             login = work.devices.of_user(devices.typed(user_code))
@@ -96,7 +96,7 @@ class DeviceService:
                 decided = replace(decided, session=session.id, given=given)
             else:
                 work.audit.tell(_refusal(login, user.name, address), now)
-            approval = devices.statement(decided, user, address, browser.created_at, people.ring)
+            approval = devices.statement(decided, user, address, browser, people.ring)
             decided = replace(decided, approval=approval)
             work.devices.record(login, decided)
         return decided

@@ -12,6 +12,7 @@ from gateway.service.factors import FactorService
 from gateway.service.federation import FederationService
 from gateway.service.fleet import FleetService
 from gateway.service.groups import GroupService
+from gateway.service.institutions import InstitutionService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
@@ -20,6 +21,7 @@ from gateway.service.money import MoneyService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeService
 from gateway.service.objects import ObjectService
+from gateway.service.passkeys import PasskeyService
 from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
 from gateway.service.proofs import ProofService
@@ -62,6 +64,8 @@ class Gateway:
     factors: FactorService
     users: UserService
     groups: GroupService
+    passkeys: PasskeyService
+    institutions: InstitutionService
     waiting: WaitingService
     federation: FederationService
     sharing: SharingService

@@ -49,11 +49,18 @@ class PeopleService:
     now: Callable[[], datetime]
     sealer: Sealer
     throttle: Throttle = field(default_factory=Throttle)
+    public_url: str | None = None
+    """Where people's browsers find the gateway, if that is not its own URL."""
 
     @property
     def audience(self) -> str:
         """The gateway's name in every signature."""
         return self.verifier.audience
+
+    @property
+    def site_url(self) -> str:
+        """Where the web pages are."""
+        return (self.public_url or self.issuer).rstrip("/")
 
     def log_in(self, request: wire.LoginRequest, address: str) -> wire.Session:
         """Certify a client's key for some hours. Raises NotAllowed."""

@@ -89,8 +89,8 @@ class SqlBrowsers:
     def live(self, user: str, now: datetime) -> tuple[Browser, ...]:
         """See ``BrowserStore.live``."""
         good = (browsers.c.user_name == user) & browsers.c.ended_at.is_(None) & (browsers.c.expires_at > now)
-        rows = self._connection.execute(select(browsers).where(good).order_by(browsers.c.created_at.desc())).mappings()
-        return tuple(map(_browser, rows))
+        query = select(browsers).where(good).order_by(browsers.c.created_at.desc(), browsers.c.cookie_hash)
+        return tuple(map(_browser, self._connection.execute(query).mappings()))
 
     def end_all(self, user: str, now: datetime) -> int:
         """See ``BrowserStore.end_all``."""

@@ -366,4 +366,6 @@ browsers = Table(
     Column("expires_at", UtcTime, nullable=False, index=True),
     Column("session", String(43), ForeignKey("sessions.id")),
     Column("ended_at", UtcTime),
+    Column("amr", String(64), nullable=False),
+    Column("proved_at", UtcTime),
 )

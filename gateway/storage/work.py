@@ -10,11 +10,13 @@ from gateway.storage.certificates import SqlCertificates
 from gateway.storage.factors import SqlDeviceKeys, SqlFactors
 from gateway.storage.groups import SqlGroups
 from gateway.storage.identity import SqlEvidence, SqlIdempotency, SqlNonces, SqlSessions, SqlUsers
+from gateway.storage.institutions import SqlIdentities
 from gateway.storage.invitations import SqlInvitations
 from gateway.storage.jobs import SqlJobs
 from gateway.storage.key_records import SqlKeyRecords
 from gateway.storage.ledger import SqlLedger, SqlReceipts
 from gateway.storage.nodes import SqlFleet
+from gateway.storage.passkeys import SqlPasskeys
 from gateway.storage.peers import SqlPeers
 from gateway.storage.principals import SqlPrincipals
 from gateway.storage.publications import SqlPublications
@@ -52,5 +54,7 @@ class SqlWork:
         self.revocations = SqlRevocations(connection)
         self.devices = SqlDevices(connection)
         self.browsers = SqlBrowsers(connection)
+        self.passkeys = SqlPasskeys(connection)
+        self.identities = SqlIdentities(connection)
         self.spending = SqlSpending(connection)
         self.shares = SqlShares(connection)

@@ -12,7 +12,19 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from gateway.service.gateway import Gateway
-from gateway.web import devices, jobs, money, nodes, refusals, sessions, shared, sign_in
+from gateway.web import (
+    account,
+    devices,
+    institutions,
+    jobs,
+    money,
+    nodes,
+    passkeys,
+    refusals,
+    sessions,
+    shared,
+    sign_in,
+)
 from gateway.web.headers import SecurityHeaders
 
 ROOT = "/web"
@@ -30,11 +42,11 @@ def create_web(gateway: Gateway) -> FastAPI:
     """The pages in front of ``gateway``."""
     web = FastAPI(title="Burst Gateway", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     web.state.gateway = gateway
-    web.add_middleware(SecurityHeaders, https=gateway.people.issuer.startswith("https:"))
+    web.add_middleware(SecurityHeaders, https=gateway.people.site_url.startswith("https:"))
     refusals.install(web)
-    people = (sign_in.router, devices.router, sessions.router)
-    for router in (*people, jobs.router, shared.router, nodes.router, money.router):
-        web.include_router(router)
+    people = (sign_in, passkeys, institutions, account, devices, sessions)
+    for door in (*people, jobs, shared, nodes, money):
+        web.include_router(door.router)
     web.get("/")(_front)
     web.mount("/static", StaticFiles(directory=STATIC), name="static")
     return web

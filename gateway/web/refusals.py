@@ -23,6 +23,7 @@ _STATUS: tuple[tuple[type[errors.BurstError], HTTPStatus], ...] = (
     (errors.NotFound, HTTPStatus.NOT_FOUND),
     (errors.Conflict, HTTPStatus.CONFLICT),
     (errors.InvalidRequest, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (errors.InstitutionUnavailable, HTTPStatus.BAD_GATEWAY),
     (errors.StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.BurstError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )

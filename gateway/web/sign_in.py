@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import RedirectResponse
 
-from gateway.errors import CodeNeeded, InvalidRequest, NotAllowed, TooManyTries
+from gateway.errors import BurstError, CodeNeeded, InvalidRequest, NotAllowed, TooManyTries
 from gateway.identity.browsers import form_token, make_cookie
 from gateway.service.devices import VERIFY_PATH
 from gateway.service.gateway import Gateway
@@ -30,7 +30,7 @@ HOME = "/web/jobs"
 def sign_in_page(gateway: TheGateway, request: Request, next: str = HOME) -> Response:  # noqa: A002 - in the URL
     """The form; its cookie makes it this browser's own."""
     cookie = request.cookies.get(COOKIE) or make_cookie()
-    response = page(request, "sign_in.html", token=form_token(cookie), next=_ours(next), user="", said=None, code=False)
+    response = form_page(request, gateway, ours(next), token=form_token(cookie))
     give_cookie(response, cookie, gateway)
     return response
 
@@ -40,12 +40,12 @@ def sign_in(
     gateway: TheGateway, request: Request, form: TheForm, address: Address, user_agent: Annotated[str, Header()] = ""
 ) -> Response:
     """Trade a password for a cookie, and certify the key that the browser made for itself."""
-    user, back = form.get("user", "").strip(), _ours(form.get("next", HOME))
+    user, back = form.get("user", "").strip(), ours(form.get("next", HOME))
     try:
         cookie, _ = gateway.browsers.sign_in(
             user,
             form.get("password", ""),
-            _public_key(form),
+            public_key(form),
             address=address,
             agent=user_agent,
             code=form.get("code") or None,
@@ -53,7 +53,8 @@ def sign_in(
     except NotAllowed as error:
         if not isinstance(error, TooManyTries | CodeNeeded):
             _count(gateway, back)
-        return _again(request, error, user, back, code=isinstance(error, CodeNeeded) or "code" in form)
+        code = isinstance(error, CodeNeeded) or "code" in form
+        return form_page(request, gateway, back, status=status_of(error), user=user, said=error, code=code)
     response = RedirectResponse(back, HTTPStatus.SEE_OTHER)
     give_cookie(response, cookie, gateway)
     return response
@@ -68,14 +69,18 @@ def sign_out(gateway: TheGateway, visit: TheVisit, form: TheForm) -> Response:  
     return response
 
 
-def _again(request: Request, error: NotAllowed, user: str, back: str, *, code: bool) -> Response:
-    response = page(request, "sign_in.html", status=status_of(error), next=back, user=user, said=error, code=code)
-    if isinstance(error, TooManyTries):
-        response.headers["Retry-After"] = str(error.retry_after_s)
+def form_page(
+    request: Request, gateway: Gateway, back: str, *, said: BurstError | None = None, **facts: Any
+) -> Response:
+    """The form with every way to sign in; ``said`` is why an earlier try did not do."""
+    ways = {"party": gateway.passkeys.party, "institutions": gateway.institutions.all}
+    response = page(request, "sign_in.html", **{"user": "", "code": False, "next": back, "said": said, **ways, **facts})
+    if isinstance(said, TooManyTries):
+        response.headers["Retry-After"] = str(said.retry_after_s)
     return response
 
 
-def _public_key(form: Form) -> dict[str, str] | None:
+def public_key(form: Form) -> dict[str, str] | None:
     """The browser's key; None from a browser without script."""
     text = form.get("public_key", "")
     if not text:
@@ -89,7 +94,7 @@ def _public_key(form: Form) -> dict[str, str] | None:
     return {str(name): str(value) for name, value in members.items()}
 
 
-def _ours(next_page: str) -> str:
+def ours(next_page: str) -> str:
     """A page of this gateway's, whatever was asked for."""
     parts = urlsplit(next_page)
     plain = not parts.scheme and not parts.netloc and "\\" not in next_page

@@ -71,7 +71,7 @@ def give_cookie(response: Response, cookie: str, gateway: Gateway) -> None:
         cookie,
         max_age=int(gateway.people.session_lifetime.total_seconds()),
         path="/web",
-        secure=gateway.people.issuer.startswith("https:"),
+        secure=gateway.people.site_url.startswith("https:"),
         httponly=True,
         samesite="strict",
     )

@@ -49,7 +49,7 @@ class Visitor:
     @contextmanager
     def of(cls, browser: Browser, site: Site, **how: Any) -> Iterator[Visitor]:
         """A visitor with an empty browser; ``how`` is Playwright's (viewport, color_scheme, ...)."""
-        context = browser.new_context(base_url=site.url, **how)
+        context = browser.new_context(**{"base_url": site.url, **how})
         context.set_default_timeout(PATIENCE_MS)
         visitor = cls(context.new_page(), site)
         visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
@@ -78,4 +78,10 @@ class Visitor:
         self.page.goto(path)
         self.fill_in(user, self.password(user))
         self.page.wait_for_url(f"**{path}")
+        return self.page
+
+    def sign_out(self) -> Page:
+        """By the button of every page."""
+        self.page.get_by_role("button", name="Sign out").click()
+        self.page.wait_for_url("**/web/sign-in")
         return self.page

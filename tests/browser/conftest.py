@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,9 +18,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
 
 from chromium import Visitor, chromium
 from gateway_site import Site, site_in
+from oidc_provider import Client, Provider, running
 from playwright.sync_api import Browser
 
 NewVisitor = Callable[..., Visitor]
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +42,35 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def site(browser: Browser) -> Iterator[Site]:
-    """One gateway; its idle nodes stay for the next job."""
-    with site_in(nodes="process", idle_s=30) as running:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Provider:
+    """An institution and its clients, not running: the gateway must know both addresses before either is there."""
+    port, own = free_port(), free_port()
+    clients = (
+        Client("burst", f"http://127.0.0.1:{own}/web/institutions/lab/return", secrets.token_urlsafe(16)),
+        Client("other", "http://127.0.0.1:9/return", secrets.token_urlsafe(16)),
+    )
+    people = {"maria": secrets.token_urlsafe(12), "nobody": secrets.token_urlsafe(12)}
+    return Provider(tmp_path_factory.mktemp("lab"), port, own, people, clients)
+
+
+@pytest.fixture(scope="session")
+def site(browser: Browser, lab: Provider) -> Iterator[Site]:
+    """One gateway; its idle nodes stay for the next job. People of the lab may sign in, once they are linked."""
+    secret = lab.folder / "client.secret"
+    secret.write_text(lab.clients[0].secret)
+    facts = {"name": "lab", "title": "Example Lab", "issuer": lab.issuer, "client_id": "burst"}
+    facts |= {"client_secret_file": str(secret), "email_domains": ["lab.example"], "trusts_email": True}
+    toml = ", ".join(f"{name} = {json.dumps(value)}" for name, value in facts.items())
+    with site_in(nodes="process", idle_s=30, port=lab.gateway_port, institutions=f"[{{{toml}}}]") as running:
         running.add_user("ada")
         yield running
+
+
+@pytest.fixture(scope="session")
+def provider(lab: Provider) -> Iterator[Provider]:
+    """The institution's own server, running."""
+    with running(lab):
+        yield lab
 
 
 @pytest.fixture

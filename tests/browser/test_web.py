@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-PAGES = ("/web/jobs", "/web/nodes", "/web/money", "/web/device")
+PAGES = ("/web/jobs", "/web/nodes", "/web/money", "/web/device", "/web/account")
 COUNT = "for i in 1 2 3; do echo step $i; sleep 1; done; echo 42 > answer.txt"
 
 pytestmark = pytest.mark.timeout(300)

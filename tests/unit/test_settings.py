@@ -124,3 +124,31 @@ def test_a_bad_assignment_changes_nothing(tmp_path, assignment):
     assert refused.value.hint
     assert refused.value.field == next(iter(assignment))
     assert not (tmp_path / "burst.toml").exists()
+
+
+LAB = {"name": "lab", "title": "Lab", "issuer": "https://id.lab.example", "client_id": "b", "client_secret_file": "s"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"issuer": "http://id.lab.example"}, "https"),
+        ({"issuer": "ftp://localhost"}, "https"),
+        ({"auto_create": True}, "email_domains or subject_pattern"),
+        ({"subject_pattern": "("}, "subject_pattern"),
+        ({"client_secret": "in the file"}, "client_secret"),
+        ({"name": "../lab"}, "name"),
+    ],
+)
+def test_an_institution_that_could_let_in_anybody_is_refused(tmp_path, change, words):
+    """An issuer in the clear, users made for everybody, a secret among the settings."""
+    assert Settings(directory=tmp_path, institutions=[LAB]).institutions[0].name == "lab"
+    with pytest.raises(ValidationError, match=words):
+        Settings(directory=tmp_path, institutions=[LAB | change])
+
+
+def test_two_institutions_are_two(tmp_path):
+    """By name and by issuer: a person of one is none of the other's."""
+    for other in (LAB | {"name": "other"}, LAB | {"issuer": "https://other.example"}):
+        with pytest.raises(ValidationError, match="two institutions have one"):
+            Settings(directory=tmp_path, institutions=[LAB, other])

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.errors import ApprovalPending, ApprovalRefused, CodeExpired, Conflict, InvalidRequest, SlowDown
 from gateway.identity import devices
+from gateway.identity.browsers import Browser
 from gateway.identity.devices import APPROVAL_TYPE, LIFETIME, DeviceState, statement
 from gateway.identity.key_ring import KeyRing
 from gateway.identity.keys import make_key, public_jwk, thumbprint
@@ -116,7 +117,8 @@ def test_a_decision_is_signed_with_all_that_it_rests_on(login, tmp_path):
     given = asks.narrowed(frozenset({Scope.JOBS_READ}))
     decided = replace(asks, state=DeviceState.APPROVED, session="s", decided_at=when, given=given)
 
-    token = statement(decided, ADA, "198.51.100.2", NOW, ring)
+    browser = Browser("c", "ada", "198.51.100.2", "Firefox", NOW, NOW + LIFETIME)
+    token = statement(decided, ADA, "198.51.100.2", browser, ring)
 
     assert json.loads(ring.verify(token, APPROVAL_TYPE)) == {
         "sub": "ada",

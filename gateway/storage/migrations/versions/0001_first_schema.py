@@ -406,6 +406,8 @@ def _browsers() -> None:
         sa.Column("expires_at", UtcTime(), nullable=False),
         sa.Column("session", sa.String(length=43), nullable=True),
         sa.Column("ended_at", UtcTime(), nullable=True),
+        sa.Column("amr", sa.String(length=64), nullable=False),
+        sa.Column("proved_at", UtcTime(), nullable=True),
         sa.ForeignKeyConstraint(["user_name"], ["users.name"], name="fk_browsers_user_name"),
         sa.ForeignKeyConstraint(["session"], ["sessions.id"], name="fk_browsers_session"),
         sa.PrimaryKeyConstraint("cookie_hash", name="pk_browsers"),

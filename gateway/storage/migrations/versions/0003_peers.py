@@ -10,7 +10,7 @@ from alembic import op
 
 from gateway.storage.columns import UtcTime
 
-revision = "peers"
+revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None

@@ -10,8 +10,8 @@ from alembic import op
 
 from gateway.storage.columns import UtcTime
 
-revision = "principals"
-down_revision = "0002"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

@@ -10,8 +10,8 @@ from alembic import op
 
 from gateway.storage.columns import UtcTime
 
-revision = "people"
-down_revision = "0002"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

@@ -10,8 +10,8 @@ from alembic import op
 
 from gateway.storage.columns import UtcTime
 
-revision = "revocations"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

@@ -10,8 +10,8 @@ from alembic import op
 
 from gateway.storage.migrations.append_only import refuse_changes
 
-revision = "certificates"
-down_revision = "0002"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
