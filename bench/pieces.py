@@ -25,7 +25,7 @@ from gateway.daemons import Daemon
 from gateway.engines.engine import Engine, Submission
 from gateway.identity.authenticate import Request
 from gateway.identity.signature import sign_request, token_of, verify_request
-from gateway.route import Work, Works
+from gateway.work import Work, Works
 
 PATH = "/api/v1/jobs"
 

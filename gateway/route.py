@@ -13,165 +13,36 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any
 
-from gateway.accounting.budget import Budgets
 from gateway.accounting.catalogue import STDOUT, MeterKind
-from gateway.accounting.ledger import Ledger
 from gateway.accounting.meter import Delivery, bill_units, read
-from gateway.accounting.report import Charges
-from gateway.accounting.settle import Bill, Receipt, Receipts, bill, issue
-from gateway.accounting.spending import Spending
+from gateway.accounting.settle import Bill, Receipt, bill, issue
 from gateway.accounting.tariff import Tariff
 from gateway.accounting.units import format_credits
 from gateway.engines.engine import Engine, SchedulerJob
 from gateway.engines.run import Place, Standing, attempts_of, hand_over, standing, submission_of, superseded
 from gateway.engines.site_jobs import SiteJobs
 from gateway.errors import ChecksumMismatch, InvalidRequest, NotFound, SchedulerRefused
-from gateway.identity.audit import AuditLog
-from gateway.identity.authenticate import NonceStore
-from gateway.identity.browsers import BrowserStore
-from gateway.identity.certificates import CertificateStore
-from gateway.identity.devices import DeviceStore
-from gateway.identity.evidence import EvidenceStore
 from gateway.identity.gateway_acts import refusal_act, settle_act
-from gateway.identity.groups import GroupStore
-from gateway.identity.idempotency import IdempotencyStore
-from gateway.identity.institutions import IdentityStore
 from gateway.identity.key_ring import KeyRing
-from gateway.identity.passkeys import PasskeyStore
-from gateway.identity.peers import PeerStore
-from gateway.identity.principals import PrincipalStore
-from gateway.identity.revocations import Revocations
 from gateway.identity.sealing import Sealer
-from gateway.identity.sessions import SessionStore
-from gateway.identity.shares import ShareStore
-from gateway.identity.stores import FactorStores
-from gateway.identity.users import UserStore
 from gateway.jobs.job import Attempt, Job, UnitOrder
 from gateway.jobs.stages import Stage
-from gateway.jobs.store import JobStore, Part
+from gateway.jobs.store import Part
 from gateway.provisioning.fleet import Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
-from gateway.publishing.record import Publications
 from gateway.slurm.hostlists import fold
 from gateway.slurm.states import reason_sentence
 from gateway.staging import stage_in, stage_out, verified
-from gateway.staging.job_keys import KeyIssuer, KeyRecord, KeyRecords
+from gateway.staging.job_keys import KeyIssuer, KeyRecord
 from gateway.staging.manifest import Entry
 from gateway.staging.object_store import ObjectStore
-
-
-class Work(FactorStores, Protocol):
-    """One transaction on everything that is stored."""
-
-    @property
-    def users(self) -> UserStore:
-        """People."""
-
-    @property
-    def groups(self) -> GroupStore:
-        """Their groups and projects."""
-
-    @property
-    def peers(self) -> PeerStore:
-        """The gateways that this one trusts."""
-
-    @property
-    def audit(self) -> AuditLog:
-        """Who did what."""
-
-    @property
-    def sessions(self) -> SessionStore:
-        """Their logins."""
-
-    @property
-    def principals(self) -> PrincipalStore:
-        """Programs that act for a project or the site."""
-
-    @property
-    def certificates(self) -> CertificateStore:
-        """What certified their keys."""
-
-    @property
-    def nonces(self) -> NonceStore:
-        """Signatures that were used."""
-
-    @property
-    def evidence(self) -> EvidenceStore:
-        """Signed requests."""
-
-    @property
-    def idempotency(self) -> IdempotencyStore:
-        """Answers by Idempotency-Key."""
-
-    @property
-    def ledger(self) -> Ledger:
-        """Money."""
-
-    @property
-    def receipts(self) -> Receipts:
-        """Bills."""
-
-    @property
-    def budgets(self) -> Budgets:
-        """What accounts may spend."""
-
-    @property
-    def charges(self) -> Charges:
-        """What they spent, for reports."""
-
-    @property
-    def publications(self) -> Publications:
-        """What has, or is to have, a DOI."""
-
-    @property
-    def jobs(self) -> JobStore:
-        """Jobs and their attempts."""
-
-    @property
-    def fleet(self) -> Fleet:
-        """Elastic nodes."""
-
-    @property
-    def key_records(self) -> KeyRecords:
-        """Attempts that were given keys to the store."""
-
-    @property
-    def revocations(self) -> Revocations:
-        """Credentials of jobs that were ended before their time."""
-
-    @property
-    def devices(self) -> DeviceStore:
-        """Logins that wait for approval."""
-
-    @property
-    def browsers(self) -> BrowserStore:
-        """Sign-ins with a cookie."""
-
-    @property
-    def passkeys(self) -> PasskeyStore:
-        """Keys of people's devices."""
-
-    @property
-    def identities(self) -> IdentityStore:
-        """Who people are at institutions."""
-
-    @property
-    def spending(self) -> Spending:
-        """What was charged, when."""
-
-    @property
-    def shares(self) -> ShareStore:
-        """Whom outputs are shared with."""
-
-
-Works = Callable[[], AbstractContextManager[Work]]
-"""Opens a transaction; it commits when the block ends without an error."""
+from gateway.work import Work, Works
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from gateway.engines.site_slurm import SiteSlurm
 from gateway.engines.slurm_conf import PARTITION
 from gateway.identity.key_ring import KeyRing
 from gateway.provisioning.supply import Supplies
-from gateway.route import Hands, Ports, Work
+from gateway.route import Hands, Ports
 from gateway.runner.arrivals import Arrivals
 from gateway.runner.budgets import BudgetRunner
 from gateway.runner.job_keys import JobKeyRunner
@@ -31,6 +31,7 @@ from gateway.service.job_keys import ROLE_ARN
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.work import SqlWork
+from gateway.work import Work
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import SetupError
-from gateway.route import Work
 from gateway.service.audit import verify
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.work import SqlWork
+from gateway.work import Work
 
 
 def audit(directory: Path, known: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from gateway.identity.invitations import InvitationStore
 
 
 class FactorStores(Protocol):
-    """The part of ``gateway.route.Work`` that logins and registrations use."""
+    """The part of ``gateway.work.Work`` that logins and registrations use."""
 
     @property
     def factors(self) -> FactorStore:

@@ -17,7 +17,8 @@ from gateway.errors import BurstError, Conflict
 from gateway.identity.audit import Act
 from gateway.jobs.job import Job
 from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
-from gateway.route import Ports, Work, billing
+from gateway.route import Ports, billing
+from gateway.work import Work
 
 log = structlog.get_logger(__name__)
 

@@ -12,8 +12,9 @@ import structlog
 
 from gateway.errors import BurstError
 from gateway.jobs.running import running
-from gateway.route import Ports, Work, withdraw
+from gateway.route import Ports, withdraw
 from gateway.staging.job_keys import KeyRecord
+from gateway.work import Work
 
 log = structlog.get_logger(__name__)
 

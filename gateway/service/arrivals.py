@@ -29,8 +29,9 @@ from gateway.jobs.job import BurstOptions, Job, JobRequest
 from gateway.jobs.stages import Stage
 from gateway.placement.offers import Offer
 from gateway.placement.place import Placement, place
-from gateway.route import Hands, Ports, Work, step
+from gateway.route import Hands, Ports, step
 from gateway.service.submission import Limits
+from gateway.work import Work
 
 NOT_PAID = "it started before it was paid for"
 """Of a job that began on one of our nodes though nobody pays for it: somebody went past the hold."""

@@ -14,9 +14,9 @@ from gateway.errors import BurstError, InvalidRequest, NotFound
 from gateway.identity.audit import Concerns, Outcome, Question, Record
 from gateway.identity.authenticate import Caller, Reader
 from gateway.identity.authorise import Action, authorise, demand, whose
-from gateway.route import Works
 from gateway.service.acts import act_of
 from gateway.service.jobs import JobService
+from gateway.work import Works
 
 
 @dataclass(frozen=True)

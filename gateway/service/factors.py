@@ -21,8 +21,8 @@ from gateway.identity.passwords import hash_password
 from gateway.identity.sessions import check_password, wrong_login
 from gateway.identity.throttle import PASSWORDS, PASSWORDS_OF_ADDRESS, SECOND_FACTORS
 from gateway.identity.users import User
-from gateway.route import Work
 from gateway.service.people import PeopleService
+from gateway.work import Work
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from gateway.identity.peers import VISIT_LIFETIME, Peer, Visa, Visit
 from gateway.identity.sessions import new_session
 from gateway.identity.throttle import LOGINS_OF_ADDRESS
 from gateway.identity.users import Role, User
-from gateway.route import Work
 from gateway.service.people import PeopleService
+from gateway.work import Work
 
 _NO_PASSWORD = "!"  # noqa: S105 - no Argon2 hash, so that no password matches
 

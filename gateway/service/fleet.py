@@ -10,7 +10,7 @@ from gateway.identity.authorise import Action, authorise, demand
 from gateway.placement.offers import Offer
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.lifecycle import NodeState
-from gateway.route import Works
+from gateway.work import Works
 
 
 @dataclass(frozen=True)

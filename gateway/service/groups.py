@@ -15,8 +15,8 @@ from gateway.identity.audit import Act
 from gateway.identity.authenticate import Caller
 from gateway.identity.authorise import Action, Allowed, authorise, demand
 from gateway.identity.groups import Group, GroupRole
-from gateway.route import Work
 from gateway.service.people import PeopleService
+from gateway.work import Work
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from gateway.identity.openid_provider import OpenIdProvider
 from gateway.identity.passwords import hash_password, make_password
 from gateway.identity.throttle import FLOWS_OF_ADDRESS
 from gateway.identity.users import Role, User
-from gateway.route import Work
 from gateway.service.browsers import BrowserService
 from gateway.service.devices import VERIFY_PATH
 from gateway.service.people import PeopleService
+from gateway.work import Work
 
 RETURN_PATH = "/web/institutions/{name}/return"
 _PROOF_S = int(FRESH.total_seconds()) - 60

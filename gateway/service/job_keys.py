@@ -14,9 +14,9 @@ from typing import Final
 from gateway.errors import Refused, SignatureExpired
 from gateway.identity.audit import Act
 from gateway.identity.credentials import CREATE, READ, Credentials, JobGrant
-from gateway.route import Works
 from gateway.service.job_life import alive
 from gateway.staging.job_keys import KeyIssuer, KeyRecord, Narrowed, SessionKeys
+from gateway.work import Works
 
 ROLE_ARN: Final = "arn:aws:iam:::role/burst/job"
 """AWS_ROLE_ARN of every job: the roles behind it have names that no job may know."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from gateway.errors import NotFound
 from gateway.identity.credentials import JobGrant
 from gateway.jobs.running import running
-from gateway.route import Work
+from gateway.work import Work
 
 
 def alive(work: Work, grant: JobGrant) -> bool:

@@ -17,11 +17,12 @@ from gateway.identity.authenticate import Caller, Reader
 from gateway.identity.authorise import Action, Refused, authorise, demand, whose, within
 from gateway.jobs.job import NO_TASK, Attempt, Job
 from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
-from gateway.route import Ports, Work, printed_to
+from gateway.route import Ports, printed_to
 from gateway.service.acts import job_act
 from gateway.service.sight import Sight, concealed, path_of, sight_of
 from gateway.staging import stage_in, stage_out
 from gateway.staging.manifest import Manifest
+from gateway.work import Work
 
 URL_S = 3600
 """How long a user may begin a download."""

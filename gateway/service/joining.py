@@ -27,8 +27,8 @@ from gateway.identity.keys import public_jwk
 from gateway.identity.throttle import REFUSED_JOINS, Throttle
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import BEFORE_JOIN, NodeState
-from gateway.route import Work, Works
 from gateway.service.nodes import LEASE_S, NodeFacts
+from gateway.work import Work, Works
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from gateway.identity.audit import Act
 from gateway.identity.scopes import ALL
 from gateway.identity.sessions import Session
-from gateway.route import Work
+from gateway.work import Work
 
 
 def begin(work: Work, session: Session) -> None:

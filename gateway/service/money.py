@@ -19,8 +19,8 @@ from gateway.errors import InvalidRequest, Refused
 from gateway.identity.authenticate import Caller, Reader
 from gateway.identity.authorise import Action, Allowed, authorise, demand, within
 from gateway.identity.idempotency import Answer
-from gateway.route import Work, Works
 from gateway.service.acts import act_of
+from gateway.work import Work, Works
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from gateway.identity.users import Role
 from gateway.jobs.job import Attempt
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import NodeState
-from gateway.route import Works
 from gateway.ssh.authority import Authority
 from gateway.ssh.principals import OWNER, ROOT, principal
+from gateway.work import Works
 
 LIFE = timedelta(minutes=10)
 """How long a certificate opens sessions; one that is open goes on."""

@@ -23,11 +23,11 @@ from gateway.jobs.job import Attempt, Job, StageIn
 from gateway.jobs.stages import Stage
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import NodeState
-from gateway.route import Work, Works
 from gateway.slurm.dependencies import named
 from gateway.staging import stage_in, stage_out
 from gateway.staging.job_keys import OBJECTS, readable
 from gateway.staging.object_store import ObjectStore
+from gateway.work import Work, Works
 
 TOKEN = re.compile(r"[0-9a-f]{32}")
 """A job's own id, by which its AdminComment in Slurm is known to be ours."""

@@ -14,12 +14,12 @@ from gateway import wire
 from gateway.errors import Refused
 from gateway.identity.credentials import CREATE, READ, JobGrant
 from gateway.provisioning.fleet import ElasticNode
-from gateway.route import Works
 from gateway.service.job_life import alive
 from gateway.staging import stage_out
 from gateway.staging.job_keys import OBJECTS
 from gateway.staging.manifest import check_path
 from gateway.staging.object_store import ObjectStore
+from gateway.work import Works
 
 URL_S = 300
 """How long a request may be begun: so much longer than its credential can a URL live."""

@@ -30,9 +30,9 @@ from gateway.identity.slurm_token import SlurmTokens
 from gateway.identity.throttle import PASSWORDS, PASSWORDS_OF_ADDRESS, SECOND_FACTORS, Throttle
 from gateway.identity.users import Role, User
 from gateway.provisioning.fleet import ElasticNode
-from gateway.route import Work, Works
 from gateway.service import logins
 from gateway.service.job_life import alive
+from gateway.work import Work, Works
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from gateway.identity.scopes import read_scopes
 from gateway.identity.sessions import LoginBy, Origin, new_session
 from gateway.identity.throttle import PASSWORDS_OF_ADDRESS
 from gateway.identity.users import Role, User
-from gateway.route import Work
 from gateway.service import logins
 from gateway.service.people import PeopleService
+from gateway.work import Work
 
 _WRONG = "The name or the key is wrong."
 _WRONG_HINT = "see that the key is registered: burst principals, by who manages it"

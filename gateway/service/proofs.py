@@ -17,9 +17,9 @@ from gateway.identity.authenticate import Reader
 from gateway.identity.certificates import certify_site
 from gateway.identity.evidence import Evidence
 from gateway.identity.key_ring import KeyRing
-from gateway.route import Work, Works
 from gateway.service.jobs import JobService
 from gateway.wire.proofs import KEYS_SEAL_TYPE, SEAL_TYPE, EvidenceView, GatewayKeys, Proof
+from gateway.work import Work, Works
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from gateway.identity.invitations import Invitation, InvitationKind
 from gateway.identity.passwords import MIN_LENGTH, hash_password, make_password
 from gateway.identity.throttle import REGISTRATIONS_OF_ADDRESS
 from gateway.identity.users import Role, User
-from gateway.route import Work
 from gateway.service.people import PeopleService
+from gateway.work import Work
 
 RESERVED: Final = frozenset({"gateway", "system", "root"})
 """Names that the audit log or a cluster has for others."""

@@ -17,9 +17,9 @@ from gateway.identity.authorise import Action, Refused, authorise, demand, withi
 from gateway.identity.browsers import Browser
 from gateway.identity.scopes import LOOKING
 from gateway.identity.sessions import LoginBy, Session
-from gateway.route import Work
 from gateway.service import logins
 from gateway.service.people import PeopleService
+from gateway.work import Work
 
 _PAGES: Final = "web-"
 """Begins the name of a browser that has a cookie and no key."""

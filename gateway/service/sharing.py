@@ -24,10 +24,11 @@ from gateway.identity.authorise import Action, authorise, demand
 from gateway.identity.shares import Grant
 from gateway.identity.throttle import NAMES, Throttle
 from gateway.jobs.job import Job
-from gateway.route import Ports, Work
+from gateway.route import Ports
 from gateway.service.acts import job_act
 from gateway.service.jobs import JobService
 from gateway.service.sight import Sight, sight_of
+from gateway.work import Work
 
 
 @dataclass(frozen=True)

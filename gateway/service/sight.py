@@ -12,8 +12,8 @@ from gateway.identity.access import AccessRule, Rights, rights_of
 from gateway.identity.authenticate import Reader
 from gateway.identity.authorise import Action, Allowed, Refused, authorise, demand
 from gateway.jobs.job import NO_TASK, Attempt, Job
-from gateway.route import Work
 from gateway.staging.manifest import Entry
+from gateway.work import Work
 
 
 @dataclass(frozen=True)

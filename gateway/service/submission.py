@@ -26,9 +26,10 @@ from gateway.jobs.job import Job, JobRequest
 from gateway.jobs.stages import Stage
 from gateway.placement.offers import Offer
 from gateway.placement.place import Placement, place
-from gateway.route import Hands, Ports, Work, inputs_text, refuse, step
+from gateway.route import Hands, Ports, inputs_text, refuse, step
 from gateway.service.acts import job_act
 from gateway.staging import stage_in
+from gateway.work import Work
 
 _BEFORE_SLURM = frozenset({Stage.FUNDED, Stage.STAGED_IN})
 

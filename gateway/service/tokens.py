@@ -19,10 +19,10 @@ from gateway.identity.credentials import Credentials, JobGrant
 from gateway.identity.delegation import Wish, narrow
 from gateway.identity.revocations import Revocation
 from gateway.jobs.job import Job
-from gateway.route import Work, Works
 from gateway.service.job_life import alive
 from gateway.service.jobs import JobService
 from gateway.service.nodes import CREDENTIAL_GRACE
+from gateway.work import Work, Works
 
 Asker = Caller | JobGrant
 """A user who signed, or a job by its credential."""

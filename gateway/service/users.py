@@ -14,10 +14,10 @@ from gateway.identity.authenticate import Caller
 from gateway.identity.authorise import Action, authorise, demand
 from gateway.identity.factors import confirmed
 from gateway.identity.users import Role, User
-from gateway.route import Work
 from gateway.service.factors import forget_factors
 from gateway.service.people import PeopleService
 from gateway.service.registration import RegistrationService
+from gateway.work import Work
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from gateway.identity.authenticate import Reader
 from gateway.identity.authorise import Action, Allowed, authorise
 from gateway.jobs.job import Job
 from gateway.jobs.stages import FINAL, Stage
-from gateway.route import Ports, Work
+from gateway.route import Ports
 from gateway.slurm.dependencies import named
+from gateway.work import Work
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from gateway.storage.spending import SqlSpending
 
 
 class SqlWork:
-    """Implements ``gateway.route.Work``; it lives as long as its connection's transaction."""
+    """Implements ``gateway.work.Work``; it lives as long as its connection's transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self.users = SqlUsers(connection)

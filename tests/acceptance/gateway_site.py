@@ -34,12 +34,12 @@ from gateway.client.session import Session
 from gateway.engines.engine import Engine
 from gateway.identity.passwords import hash_password
 from gateway.identity.users import Role, User
-from gateway.route import Work
 from gateway.settings import Settings
 from gateway.staging.object_store import ObjectStore
 from gateway.storage.database import Database
 from gateway.storage.work import SqlWork
 from gateway.wire import JobView
+from gateway.work import Work
 
 T = TypeVar("T")
 

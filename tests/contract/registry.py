@@ -25,7 +25,6 @@ from gateway.identity.keys import Key, make_key, public_jwk
 from gateway.identity.sealing import Sealer
 from gateway.identity.signature import sign_request
 from gateway.identity.users import Role
-from gateway.route import Work
 from gateway.service.browsers import BrowserService
 from gateway.service.factors import FactorService
 from gateway.service.groups import GroupService
@@ -36,6 +35,7 @@ from gateway.storage.columns import metadata
 from gateway.storage.database import Database
 from gateway.storage.group_tables import audit_records
 from gateway.storage.work import SqlWork
+from gateway.work import Work
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery"
