@@ -184,39 +184,46 @@ class ApprovalRefused(DeviceError):
 
 
 class TokenError(NotAllowed):
-    """This token request is not valid; its code and those below are RFC 6749's, section 5.2."""
+    """This token request is not valid; ``oauth`` of it and those below is RFC 6749's, section 5.2."""
 
-    code = "invalid_request"
+    code = "invalid_token_request"
+    oauth = "invalid_request"
+    """Its name at a token endpoint."""
 
 
 class InvalidScope(TokenError):
     """The requested scope exceeds what the token has."""
 
     code = "invalid_scope"
+    oauth = "invalid_scope"
 
 
 class InvalidTarget(TokenError):
     """The token is for another service (RFC 8693 section 2.2.2)."""
 
     code = "invalid_target"
+    oauth = "invalid_target"
 
 
 class InvalidGrant(TokenError):
     """The token was issued to another client."""
 
-    code = "invalid_grant"
+    code = "foreign_token"
+    oauth = "invalid_grant"
 
 
 class InvalidClient(TokenError):
     """Who is asking was not proven."""
 
     code = "invalid_client"
+    oauth = "invalid_client"
 
 
 class UnsupportedGrant(TokenError):
     """This gateway has token exchange and no other grant."""
 
     code = "unsupported_grant_type"
+    oauth = "unsupported_grant_type"
 
 
 class InsufficientFunds(BurstError):

@@ -100,7 +100,7 @@ async def _answered(request: Request, act: Any) -> Response:
     except TokenError as error:
         status = HTTPStatus.UNAUTHORIZED if isinstance(error, InvalidClient) else HTTPStatus.BAD_REQUEST
         proof = {"WWW-Authenticate": "Bearer"} if isinstance(error, InvalidClient) else {}
-        return JSONResponse({"error": error.code, "error_description": _plain(error)}, status, headers | proof)
+        return JSONResponse({"error": error.oauth, "error_description": _plain(error)}, status, headers | proof)
     except BurstError as error:
         log.warning("no answer about a token", error=error.detail)
         answer = {"error": "temporarily_unavailable", "error_description": "Try again in a moment."}

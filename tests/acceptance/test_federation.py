@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,9 +12,10 @@ from gateway_site import Site, site_in
 
 from gateway import wire
 from gateway.accounting.ledger import AccountKind
+from gateway.bootstrap.rings import signing_keys
 from gateway.client.federation import visit
 from gateway.client.gateway import Gateway, Submission
-from gateway.client.session import Session, profile_of
+from gateway.client.session import Session
 from gateway.errors import BadSignature, NotFound, Refused, SignatureExpired, SignatureReplayed
 from gateway.identity import jws, peers
 from gateway.identity.evidence import verify_evidence
@@ -55,15 +57,15 @@ def trusting(home: Site, away: Site) -> None:
 
 def knock(away: Site, visa: str, key, kid: str) -> wire.Session:
     """Show a visa, in a request signed by ``key``."""
-    audience = away.login().session.profile.audience
-    claims = {"id": kid, "user": "ada", "audience": audience, "expires_at": datetime.now(UTC), "certificate": ""}
-    with Session(profile_of(away.url, key, wire.Session(**claims))) as session:
+    known, members = away.login().session.profile, key.as_dict(private=True)
+    profile = replace(known, session=kid, key={name: members[name] for name in ("kty", "crv", "x", "d")})
+    with Session(profile) as session:
         return session.post("/visits", wire.VisitRequest(visa=visa), wire.Session, safe=False)
 
 
 def ring_of(site: Site) -> KeyRing:
     """The site's signing keys: who has these has taken the gateway over."""
-    return KeyRing.open(site.directory / "secrets/signing-keys.json", datetime.now(UTC))
+    return signing_keys(site.machine.settings, site.machine.sealer)
 
 
 def forged(site: Site, key, **other: object) -> str:

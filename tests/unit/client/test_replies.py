@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from datetime import UTC, datetime
 
 import httpx2
@@ -140,9 +141,11 @@ def test_a_key_that_nobody_vouches_for_is_refused(asked, stub, tmp_path):
 def test_an_old_key_signs_nothing_after_its_successor_was_met(asked, stub):
     """Whoever steals a retired key cannot answer with it."""
     old = asked.profile.gateway_keys[0]
+    stolen = stub.folder / "stolen.json"
+    shutil.copy(stub.folder / "keys.json", stolen)
     stub.ring.rotate(datetime.now(UTC))
     asked.get("/units", list)
-    stub.ring._keys = stub.ring._keys[:1]
+    stub.__dict__["ring"] = KeyRing.open(stolen, datetime.now(UTC))
     assert stub.ring.current.kid == old["kid"]
 
     with pytest.raises(BadReply):
