@@ -70,6 +70,14 @@ ELSEWHERE = {
     "commands",  # test_slurm_commands
     "publish", "share",  # test_publishing
     "site",  # test_site_cluster
+    "peers", "visit",  # test_federation
+    "sessions",  # test_login_sessions
+    "principals",  # test_principals
+    "register", "password", "totp", "devices", "users", "groups",  # test_people_commands, test_people
+    "keys",  # test_key_rotation, test_at_rest
+    "verify",  # test_proofs
+    "unshare",  # test_sharing
+    "audit",  # test_audit_http
 }  # fmt: skip
 """Commands that have tests of their own."""
 
