@@ -20,8 +20,3 @@ def act_of(caller: Caller, action: str, subject: str, text: str, **more: Any) ->
 def job_act(caller: Caller, job: Job, action: str, text: str, **more: Any) -> Act:
     """What who signed did to a job."""
     return act_of(caller, action, f"job:{job.id}", text, job=job.id, **more)
-
-
-def login_act(user: str, session: str, how: str, address: str) -> Act:
-    """That a key was certified for a user."""
-    return Act(user, "login", f"session:{session}", how, address=address[:64])
