@@ -128,9 +128,7 @@ def _listen(settings: Settings, machine: Machine, parts: Assembled, supervisor: 
     add_web(app, parts.gateway)
     # Without a proxy nobody on this machine may name another address than their own, in X-Forwarded-For.
     proxied = settings.public_url is not None
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=5, proxy_headers=proxied
-    )
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, proxy_headers=proxied)
     server = _Announcing(config, settings.run_dir / READY_FILE, {"pid": os.getpid(), "url": machine.url}, supervisor)
     server.run(sockets=sockets)
 

@@ -15,6 +15,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from gateway.errors import InvalidRequest
 
 MIN_LENGTH: Final = 10
+NO_PASSWORD: Final = ""
+"""What is kept of who has none: a program, or a visitor from another gateway; no password is right."""
 
 # The library's defaults are RFC 9106's second recommended option: 64 MiB, three passes.
 _HASHER = PasswordHasher()
@@ -37,7 +39,7 @@ def hash_password(password: str) -> str:
 def matches(password_hash: str | None, password: str) -> bool:
     """Whether it is the password; with no hash it takes the same time and is not."""
     try:
-        return _HASHER.verify(password_hash or _nobodys_hash(), password) and password_hash is not None
+        return _HASHER.verify(password_hash or _nobodys_hash(), password) and bool(password_hash)
     except (VerificationError, InvalidHashError):
         return False
 

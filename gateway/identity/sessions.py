@@ -38,6 +38,7 @@ class LoginBy(StrEnum):
     DEVICE = "device"
     BROWSER = "browser"
     KEY = "key"
+    VISA = "visa"
 
 
 @dataclass(frozen=True)
@@ -141,23 +142,3 @@ def certificate(session: Session, user: User, ring: KeyRing, issuer: str, audien
         "cnf": {"jwk": dict(session.public_key)},
     }
     return ring.sign(json.dumps(claims).encode(), CERTIFICATE_TYPE, session.created_at)
-
-
-def login(
-    users: UserStore,
-    sessions: SessionStore,
-    *,
-    name: str,
-    password: str,
-    public_key: Mapping[str, object],
-    now: datetime,
-    lifetime: timedelta,
-) -> tuple[Session, User]:
-    """Trade a password for a session that certifies ``public_key``; its certificate is made by ``certificate``.
-
-    Raises NotAllowed for a wrong name or password, InvalidRequest for a key that is no public Ed25519 key.
-    """
-    user = check_password(users, name, password)
-    session = new_session(user, public_key, now, lifetime)
-    sessions.add(session)
-    return session, user

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from gateway.errors import Refused
+from gateway.errors import Conflict, Refused
 from gateway.identity.groups import GroupRole, Membership
 
 
@@ -40,6 +40,17 @@ class User:
         """Raise Refused for one who is shut out."""
         if self.disabled:
             raise Refused(f"The user {self.name} is disabled.", hint="ask an administrator")
+
+    def check_person(self) -> None:
+        """Raise Conflict for who has no password and no other role here: a program, or a visitor."""
+        if self.role is Role.SERVICE:
+            raise Conflict(f"{self.name} is a service principal: it has keys alone.", hint="burst principals")
+        self.check_resident()
+
+    def check_resident(self) -> None:
+        """Raise Conflict for a visitor: what those may is what their gateway is trusted for."""
+        if "@" in self.name:
+            raise Conflict(f"{self.name} comes from another gateway.", hint="burst peers trust says what its users may")
 
     @property
     def accounts(self) -> frozenset[str]:

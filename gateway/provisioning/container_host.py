@@ -16,18 +16,17 @@ import uuid
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import ClassVar
 
 from gateway.daemons import Daemon
 from gateway.errors import SetupError
+from gateway.provisioning.bridged import Bridged
 from gateway.provisioning.cgroups import NodeGroup, hierarchies
 from gateway.provisioning.instance import Instance
-from gateway.provisioning.network import NodeNetwork
 from gateway.provisioning.node_host import Life
-from gateway.provisioning.node_image import NodeImage, Progress, put
+from gateway.provisioning.node_image import Progress, put
 
 _INOTIFY = {"max_user_instances": 8192, "max_user_watches": 524288}
 """Linux's default of 128 instances is used up by about 15 systemds."""
@@ -62,23 +61,10 @@ _NSPAWN_NOTES = Path("/run/systemd/nspawn")
 
 
 @dataclass(frozen=True)
-class ContainerHost:
+class ContainerHost(Bridged):
     """Containers below ``folder``, made from ``image``."""
 
-    folder: Path
-    image: NodeImage
     form: ClassVar[str] = "container"
-
-    @cached_property
-    def network(self) -> NodeNetwork:
-        """The nodes' network, chosen at first use. Raises SetupError if no addresses are free."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return NodeNetwork.of(self.folder)
-
-    @property
-    def address(self) -> str:
-        """This computer's address on the nodes' bridge."""
-        return str(self.network.gateway)
 
     def prepare(self, progress: Progress) -> None:
         """Try what containers need, build the image if it is not there, bring the bridge up. Raises SetupError."""

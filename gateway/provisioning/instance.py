@@ -52,6 +52,11 @@ class Instance:
         """What it wrote on its console."""
         return self.folder / "console.log"
 
+    def complain(self, error: Exception) -> None:
+        """Put on its console why it could not be started."""
+        with self.console.open("a") as console:
+            console.write(f"{error}\n")
+
 
 @dataclass(frozen=True)
 class Instances:

@@ -51,8 +51,7 @@ class ProcessHost:
             _write_privately(join, file_in(instance.user_data.read_text(), JOIN_FILE))
             daemon.start(self._command(instance, join), env=_environment(instance), cwd=instance.folder)
         except (ValueError, SetupError) as error:
-            with instance.console.open("a") as console:
-                console.write(f"{error}\n")
+            instance.complain(error)
             daemon.pid_file.touch()
 
     def life(self, instance: Instance) -> Life:

@@ -16,7 +16,6 @@ from base64 import b64encode
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import ClassVar
@@ -24,10 +23,11 @@ from typing import ClassVar
 from gateway.daemons import Daemon
 from gateway.errors import SetupError
 from gateway.provisioning import seed
+from gateway.provisioning.bridged import Bridged
 from gateway.provisioning.instance import Instance
-from gateway.provisioning.network import NodeNetwork, hardware_address
+from gateway.provisioning.network import hardware_address
 from gateway.provisioning.node_host import Life
-from gateway.provisioning.node_image import NodeImage, Progress
+from gateway.provisioning.node_image import Progress
 from gateway.provisioning.smbios import system_information
 
 _PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mke2fs": "e2fsprogs"}
@@ -54,23 +54,10 @@ _LEAST_CORES = 2
 
 
 @dataclass(frozen=True)
-class VmHost:
+class VmHost(Bridged):
     """Machines below ``folder``, made from ``image``, which has a kernel."""
 
-    folder: Path
-    image: NodeImage
     form: ClassVar[str] = "vm"
-
-    @cached_property
-    def network(self) -> NodeNetwork:
-        """The machines' network, chosen at first use. Raises SetupError if no addresses are free."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return NodeNetwork.of(self.folder)
-
-    @property
-    def address(self) -> str:
-        """This computer's address on the machines' bridge, their way to all its other addresses."""
-        return str(self.network.gateway)
 
     def prepare(self, progress: Progress) -> None:
         """Build the image if it is not there. Raises SetupError."""
@@ -107,8 +94,7 @@ class VmHost:
                 self.network.plug(self._tap(instance))
             daemon.start(self._command(instance), cwd=instance.folder)
         except (ValueError, SetupError) as error:
-            with instance.console.open("a") as console:
-                console.write(f"{error}\n")
+            instance.complain(error)
             daemon.pid_file.touch()
 
     def life(self, instance: Instance) -> Life:

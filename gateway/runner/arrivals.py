@@ -6,7 +6,6 @@ by itself once its owner, or an administrator, has done what that says.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ import structlog
 
 from gateway.engines.site_jobs import SAID, SiteJob, SiteJobs
 from gateway.errors import BurstError, NotFound, SchedulerRefused
+from gateway.runner.periodic import Periodic
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +31,7 @@ class Arrivals:
     def __init__(self, site: SiteJobs, welcome: Welcome) -> None:
         self._site = site
         self._take_in = welcome
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="arrivals", daemon=True)
+        self._thread = Periodic("arrivals", "look for arrivals", self.tick, TICK_S)
         self._looked: dict[int, float] = {}
 
     def start(self) -> None:
@@ -41,8 +40,7 @@ class Arrivals:
 
     def stop(self) -> None:
         """End after the job that is being taken in."""
-        self._stop.set()
-        self._thread.join()
+        self._thread.stop()
 
     def tick(self) -> None:
         """Look once. Raises SchedulerUnavailable."""
@@ -74,16 +72,6 @@ class Arrivals:
                 raise
             log.info("not taken in", job=found.id, user=found.user, why=error.detail)
             self._site.tell(found.id, _sentence(error))
-
-    def _run(self) -> None:
-        while not self._stop.wait(TICK_S):
-            # The edge of a thread: an error is told and the next tick tries again.
-            try:
-                self.tick()
-            except BurstError as error:
-                log.warning("could not look for arrivals", error=error.detail)
-            except Exception:
-                log.exception("could not look for arrivals")
 
 
 def _sentence(error: BurstError) -> str:

@@ -6,21 +6,17 @@ is in the database before anything is done, so a gateway that dies meanwhile end
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from gateway.accounting.budget import Budget, stop_sentence
-from gateway.errors import BurstError, Conflict
+from gateway.errors import Conflict
 from gateway.identity.audit import Act
 from gateway.jobs.job import Job
 from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
 from gateway.route import Ports, billing
+from gateway.runner.periodic import Periodic
 from gateway.work import Work
-
-log = structlog.get_logger(__name__)
 
 EVERY_S = 1.0
 _OVER = FINAL | set(ROUTE_ORDER[ROUTE_ORDER.index(Stage.RAN) :])
@@ -43,8 +39,7 @@ class BudgetRunner:
     wake_jobs: Callable[[], None]
 
     def __post_init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="budgets", daemon=True)
+        self._thread = Periodic("budgets", "read the budgets", self.tick, EVERY_S)
 
     def start(self) -> None:
         """Begin."""
@@ -52,8 +47,7 @@ class BudgetRunner:
 
     def stop(self) -> None:
         """End after the look that is under way."""
-        self._stop.set()
-        self._thread.join()
+        self._thread.stop()
 
     def tick(self) -> None:
         """Look once at every budget that stops and has jobs under way."""
@@ -90,16 +84,6 @@ class BudgetRunner:
         except Conflict:
             return  # it moved at this moment: the next look sees it
         self.wake_jobs()
-
-    def _run(self) -> None:
-        while not self._stop.wait(EVERY_S):
-            # The edge of a thread: an error is told and the next look tries again.
-            try:
-                self.tick()
-            except BurstError as error:
-                log.warning("budgets not read", error=error.detail)
-            except Exception:
-                log.exception("budgets not read")
 
 
 def _look(work: Work, budget: Budget) -> _Look:

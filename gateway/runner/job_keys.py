@@ -5,7 +5,6 @@ Invariant: an attempt's keys are looked after until the store has confirmed that
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 import structlog
@@ -13,6 +12,7 @@ import structlog
 from gateway.errors import BurstError
 from gateway.jobs.running import running
 from gateway.route import Ports, withdraw
+from gateway.runner.periodic import Periodic
 from gateway.staging.job_keys import KeyRecord
 from gateway.work import Work
 
@@ -28,8 +28,7 @@ class JobKeyRunner:
     ports: Ports
 
     def __post_init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="job-keys", daemon=True)
+        self._thread = Periodic("job-keys", "look after keys", self.tick, _TICK_S)
 
     def start(self) -> None:
         """Begin."""
@@ -38,9 +37,7 @@ class JobKeyRunner:
 
     def stop(self) -> None:
         """End."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.stop()
 
     def tick(self) -> None:
         """Withdraw what is due; one store that is away keeps no other attempt's keys alive."""
@@ -51,14 +48,6 @@ class JobKeyRunner:
                 withdraw([record], self.ports)
             except BurstError as error:
                 log.warning("keys not withdrawn", job=record.job, error=error.detail)
-
-    def _run(self) -> None:
-        while not self._stop.wait(_TICK_S):
-            try:
-                self.tick()
-            except Exception:
-                # The edge of a thread: an error is told and the next tick tries again.
-                log.exception("keys not looked after")
 
 
 def _runs(work: Work, record: KeyRecord) -> bool:

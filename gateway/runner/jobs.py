@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,10 +16,12 @@ from datetime import timedelta
 import structlog
 
 from gateway.errors import BurstError, Conflict, InvalidRequest, SchedulerRefused
+from gateway.jobs.job import Job
 from gateway.jobs.stages import ROUTE_ORDER, Stage
 from gateway.jobs.store import OpenJob
 from gateway.route import ROUTE, Hands, Ports, refuse, step
 from gateway.runner.ghosts import Ghosts
+from gateway.runner.periodic import attempt
 from gateway.runner.watch import States, Watch
 
 log = structlog.get_logger(__name__)
@@ -92,13 +93,15 @@ class JobRunner:
         return self.ports.now() - job.submitted_at > _SUBMITTING_FOR
 
     def _go(self, job: OpenJob) -> None:
+        what = f"take job {job.id} on from {job.stage}"
         try:
-            if self._try(f"take job {job.id} on from {job.stage}", lambda: self._advance(job.id)):
+            if attempt(what, lambda: self._advance(job.id), failed=None) is None:
                 self._watch.forget(job.id)
         finally:
             self.hands.give_back(job.id)
 
-    def _advance(self, job_id: str) -> None:
+    def _advance(self, job_id: str) -> Job:
+        """As far as it goes now."""
         with self.ports.reads() as work:
             job = work.jobs.get(job_id)
         while job.stage in ROUTE:
@@ -110,26 +113,17 @@ class JobRunner:
                     raise  # Slurm has the job: what it refused now is something else
                 job = refuse(job, self.ports, error)
             except Conflict:
-                return
+                break
             if ROUTE_ORDER.index(job.stage) == ROUTE_ORDER.index(before):
-                return
+                break
+        return job
 
     def _run(self) -> None:
         while not self._stop.is_set():
             begun = time.monotonic()
-            busy = self._try("look at the jobs", self.tick)
-            self._try("look for ghosts", self._ghosts.tick)
+            busy = attempt("look at the jobs", self.tick, failed=True)
+            attempt("look for ghosts", self._ghosts.tick, failed=None)
             # However many jobs there are and however often they wake it, looking takes no more than half of the time.
             self._stop.wait(time.monotonic() - begun)
             self._wake.wait(_BUSY_TICK_S if busy else _QUIET_TICK_S)
             self._wake.clear()
-
-    def _try(self, what: str, action: Callable[[], bool | None]) -> bool:
-        # The edge of a thread: an error is told and the next tick tries again.
-        try:
-            return bool(action())
-        except BurstError as error:
-            log.warning("could not", what=what, error=error.detail)
-        except Exception:
-            log.exception("could not", what=what)
-        return True

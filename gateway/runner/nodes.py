@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
@@ -24,6 +23,7 @@ from gateway.provisioning.listing import Lister, Listing
 from gateway.provisioning.provision import Provisioner
 from gateway.provisioning.reconcile import Seen, Source
 from gateway.route import Hands
+from gateway.runner.periodic import attempt
 from gateway.runner.site import NodesReady, spooled
 from gateway.slurm.hostlists import fold
 
@@ -38,8 +38,6 @@ _REAP_EVERY_S = 10.0
 _IN_MOTION = frozenset(NodeState) - {NodeState.OFF, NodeState.IDLE, NodeState.BUSY}
 _SLURM_KNOWS = frozenset({NodeState.BOOTSTRAPPED, *USABLE})
 """States in which it matters what Slurm thinks of a node."""
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -93,7 +91,7 @@ class NodeRunner:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.wait(self._try("look at the nodes", self.tick, failed=_BUSY_TICK_S))
+            self._wake.wait(attempt("look at the nodes", self.tick, failed=_BUSY_TICK_S))
             self._wake.clear()
 
     def _take_requests(self) -> None:
@@ -129,7 +127,7 @@ class NodeRunner:
     def _step(self, node: ElasticNode, machine: Seen, states: frozenset[str] | Source) -> None:
         try:
             what = f"step node {node.name}"
-            moved = self._try(what, lambda: self.provisioner.step(node, machine, states), failed=False)
+            moved = attempt(what, lambda: self.provisioner.step(node, machine, states), failed=False)
         finally:
             self.hands.give_back(node.name)
         if moved:
@@ -145,17 +143,7 @@ class NodeRunner:
                 self._reaped_at[cloud] = time.monotonic()
                 before = self._orphans.get(cloud, frozenset())
                 reap = partial(self.provisioner.reap, machines, before)
-                self._orphans[cloud] = self._try(f"end orphans at {cloud}", reap, failed=before)
-
-    def _try(self, what: str, action: Callable[[], T], *, failed: T) -> T:
-        # The edge of a thread: an error is told and the next tick tries again.
-        try:
-            return action()
-        except BurstError as error:
-            log.warning("could not", what=what, error=error.detail)
-        except Exception:
-            log.exception("could not", what=what)
-        return failed
+                self._orphans[cloud] = attempt(f"end orphans at {cloud}", reap, failed=before)
 
 
 def _pause(nodes: Collection[ElasticNode]) -> float:

@@ -19,14 +19,13 @@ from gateway.identity.authenticate import Caller, Reader, Request
 from gateway.identity.authorise import Action, authorise, demand
 from gateway.identity.groups import GroupRole
 from gateway.identity.keys import read_public, thumbprint
+from gateway.identity.passwords import NO_PASSWORD
 from gateway.identity.peers import VISIT_LIFETIME, Peer, Visa, Visit
-from gateway.identity.sessions import new_session
+from gateway.identity.sessions import LoginBy, Origin, new_session
 from gateway.identity.throttle import LOGINS_OF_ADDRESS
 from gateway.identity.users import Role, User
 from gateway.service.people import PeopleService
 from gateway.work import Work
-
-_NO_PASSWORD = "!"  # noqa: S105 - no Argon2 hash, so that no password matches
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class FederationService:
             claims, evidence = people.verifier.holder(request, read_public(said.key), now)
             work.nonces.use(claims, now)
             user = _let_in(work, said, peer, now)
-            session = new_session(user, said.key, now, VISIT_LIFETIME, said.scopes)
+            session = new_session(user, said.key, now, VISIT_LIFETIME, said.scopes, Origin(LoginBy.VISA, address))
             work.sessions.add(session)
             work.evidence.keep(evidence)
             work.peers.visit(Visit(session.id, peer.name, said.id, evidence.digest, now))
@@ -127,7 +126,7 @@ def _let_in(work: Work, visa: Visa, peer: Peer, now: datetime) -> User:
         work.users.get(name)
     except NotFound:
         work.ledger.open_account(name, AccountKind.USER)
-        work.users.add(User(name, Role.USER, account=name), _NO_PASSWORD, now)
+        work.users.add(User(name, Role.USER, account=name), NO_PASSWORD, now)
     _join(work, name, peer, now)
     return work.users.get(name)
 

@@ -43,7 +43,7 @@ class GroupService:
         name, leader, now = request.group, request.leader or caller.user.name, self.people.now()
         group = Group(name, request.title or name, name if request.project else None)
         with self.people.works() as work:
-            work.users.get(leader)
+            work.users.get(leader).check_resident()
             if group.account is not None:
                 _open_project(work, group.account)
             work.groups.add(group, now)
@@ -53,11 +53,11 @@ class GroupService:
             return _view(work, group)
 
     def put_member(self, caller: Caller, name: str, request: wire.MemberRequest) -> wire.GroupView:
-        """Let a user in, or change what they are to it. Raises NotFound, Refused; Conflict for the last leader."""
+        """Let a user in, or change what they are to it. Raises NotFound, Refused; Conflict: last leader, visitors."""
         with self.people.works() as work:
             group = _seen(work, caller, name)
             demand(authorise(caller, Action.LEAD_GROUP, group=name))
-            work.users.get(request.user)
+            work.users.get(request.user).check_resident()
             work.groups.put(name, request.user, GroupRole(request.role), self.people.now())
             self._tell(work, caller, "add to group", name, f"{request.user} is {request.role} now")
             return _view(work, group)

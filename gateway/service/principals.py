@@ -20,6 +20,7 @@ from gateway.identity.authenticate import Caller
 from gateway.identity.authorise import Action, Allowed, authorise, demand, within
 from gateway.identity.authorise import Refused as Forbidden
 from gateway.identity.keys import KeyPair, make_key, public_jwk, read_public, thumbprint
+from gateway.identity.passwords import NO_PASSWORD
 from gateway.identity.principals import MOST_KEYS, Principal, PrincipalKey
 from gateway.identity.scopes import read_scopes
 from gateway.identity.sessions import LoginBy, Origin, new_session
@@ -81,7 +82,7 @@ class PrincipalService:
         with self.people.works() as work:
             demand(_verdict(work, caller, Action.MANAGE_PRINCIPALS, request.project))
             account = _account(work, request)
-            work.users.add(User(request.name, Role.SERVICE, account), "", now)
+            work.users.add(User(request.name, Role.SERVICE, account), NO_PASSWORD, now)
             principal = Principal(request.name, request.project, scopes, caller.user.name, now)
             work.principals.add(principal)
             work.principals.add_key(_new_key(request.name, request.public_key, self.people))

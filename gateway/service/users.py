@@ -34,9 +34,10 @@ class UserService:
             return [_view(work, user) for user in work.users.all()]
 
     def set_role(self, caller: Caller, name: str, request: wire.RoleRequest) -> wire.UserView:
-        """Change what a user is. Raises Refused, NotFound; Conflict when nobody would be an administrator."""
+        """Change what a user is. Raises Refused, NotFound; Conflict: the last administrator, a program, a visitor."""
         demand(authorise(caller, Action.CHANGE_USERS))
         with self.people.works() as work:
+            work.users.get(name).check_person()
             work.users.set_role(name, Role(request.role))
             self._tell(work, caller, "set role", name, f"{name} is {request.role} now")
             return _view(work, work.users.get(name))
@@ -61,11 +62,14 @@ class UserService:
     def reset(self, caller: Caller, name: str, request: wire.ResetRequest) -> wire.ResetView:
         """Remove a user's second factor and remembered devices and end their logins, for one who has lost them.
 
-        With ``request.password`` also a one-time code with which they choose a new password. Raises Refused, NotFound.
+        With ``request.password`` also a one-time code with which they choose a new password. Raises Refused, NotFound;
+        Conflict when who it is has no password here.
         """
         demand(authorise(caller, Action.CHANGE_USERS))
         with self.people.works() as work:
-            work.users.get(name)
+            user = work.users.get(name)
+            if request.password:
+                user.check_person()
             forget_factors(work, name, self.people)
             ended = self._end_logins(work, name)
             text = f"second factor removed, {ended} logins ended" + (", new password" if request.password else "")

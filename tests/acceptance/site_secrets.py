@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from gateway_site import Site
 from secret_scan import Secret
 
@@ -17,18 +19,15 @@ from gateway.identity.key_ring import KeyRing
 from gateway.identity.sealing import key_id
 from gateway.identity.site_key import new_key
 from gateway.ssh.authority import Authority
-from gateway.storage.tables import nodes
 
 IN_THE_CLEAR = {"secrets/munge.key", "secrets/jwt.key", "secrets/store.json"}
 """Keys that programs of others read (docs/security.md, "Secrets at rest")."""
 
-# A node has its own key, and the cluster's, for as long as it exists.
+# A node has the cluster's key, and what it checks the gateway's word with, for as long as it exists.
 _ON_NODES = ("cloud/*/identity.json", "cloud/*/munge.key")
-# While the gateway shares a secret with each node, its database has that secret.
-_SHARED = ("state.db", "state.db-wal") if "secret" in nodes.c else ()
 # cloud-init keeps what it was given, for root of the node.
 _CLOUD_INIT = "cloud/*/var/lib/cloud/instances/*"
-_PRIVATE = {"secret", "key", "d", "private_key", "session_key"}
+_PRIVATE = {"secret", "key", "d", "private_key", "session_key", "voucher_key"}
 
 
 def sealed_secrets(site: Site) -> Iterator[Secret]:
@@ -42,6 +41,10 @@ def sealed_secrets(site: Site) -> Iterator[Secret]:
     yield Secret("key of a site's jobs", _decoded(jwk["d"]))
     authority = Authority.kept(secrets / "ssh-ca.key", site.directory / "ssh-ca.pub", keep)
     yield Secret("SSH authority", authority._key.private_bytes_raw())
+    yield Secret("SSH authority of nodes", machine.node_authority._key.private_bytes_raw())
+    with site.work() as work:
+        if factor := work.factors.totp("demo"):
+            yield Secret("authenticator app's secret", factor.secret(machine.sealer))
 
 
 def open_secrets(site: Site) -> Iterator[Secret]:
@@ -76,7 +79,13 @@ def passing_secrets(site: Site) -> Iterator[Secret]:
         facts, name = json.loads(path.read_text()), str(path.relative_to(site.directory))
         for member, value in _strings(facts):
             if member in _PRIVATE:
-                yield Secret(f"{member} in {name}", _decoded(value), (*_ON_NODES, *_SHARED))
+                yield Secret(f"{member} in {name}", _decoded(value), _ON_NODES)
+    for path in _files(site, "node.key"):
+        key = load_pem_private_key(path.read_bytes(), None)
+        assert isinstance(key, Ed25519PrivateKey)
+        yield Secret(
+            f"key of a node in {path.relative_to(site.directory)}", key.private_bytes_raw(), ("cloud/*/node.key",)
+        )
     for path in [*site.directory.glob("jobs/*/token"), *_files(site, "token")]:
         # The signature is what makes a token one; that of a token is found in it wherever it stands.
         signature = path.read_text().strip().rpartition(".")[2]

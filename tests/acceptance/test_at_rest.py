@@ -70,6 +70,7 @@ class Run:
         """The job waits at its gate while every key is replaced; then it goes on."""
         directory = ("--dir", str(self.site.directory))
         self.before = certificate(self.site)
+        begin_totp(self.site)
         job = self.site.submit(SCRIPT)
         at_gate(self.site, job)
         self.look()
@@ -93,6 +94,13 @@ def certificate(site: Site) -> str:
     return str(answer.json()["certificate"])
 
 
+def begin_totp(site: Site) -> None:
+    """Its answer is the one that tells a secret, to who is to keep it; it is not among those that are searched."""
+    password = str(site.directory / "secrets/demo.password")
+    done = site.burst("totp", "enrol", "--begin", "--json", "--password-file", password)
+    assert done.code == 0, done.err
+
+
 @pytest.fixture(scope="module")
 def run(module_site: NewSite) -> Iterator[Run]:
     """In processes: the form in which all that a node has lies below the gateway's own directory."""
@@ -110,7 +118,8 @@ def test_every_secret_was_looked_for(run: Run) -> None:
     homely = {secret.name for secret in run.secrets.values() if secret.home}
     assert {finding.secret for finding in run.found} == homely
     kinds = ("signing key", "credentials key", "site key", "key of a site", "SSH", "sealing key", "password", "munge",
-             "Slurm's JWT", "key of the store", "session key", "join token", "credential in")  # fmt: skip
+             "Slurm's JWT", "key of the store", "session key", "join token", "credential in",
+             "authenticator app's secret", "SSH authority of nodes", "key of a node", "voucher_key")  # fmt: skip
     assert [kind for kind in kinds if not any(name.startswith(kind) for name in run.secrets)] == []
     assert sum(name.startswith(("signing key", "credentials key")) for name in run.secrets) == 4
 

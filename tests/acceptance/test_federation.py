@@ -131,6 +131,13 @@ def test_a_visitor_has_no_more_than_a_visit_gives(home: Site, away: Site) -> Non
             guest.distrust("home")
         with pytest.raises(Refused, match="A visitor goes nowhere"):
             guest.session.post("/visas", wire.VisaRequest(peer="home", public_key=public_jwk(make_key())), wire.Visa)
+    for words in (
+        ("users", "role", "ada@home", "admin"),
+        ("users", "reset", "ada@home", "--password"),
+        ("groups", "create", "guests", "--leader", "ada@home"),
+    ):
+        refused = away.burst(*words, user="admin")
+        assert (refused.code, "comes from another gateway" in refused.err) == (1, True), refused.err
     away.finish(mine)
 
 

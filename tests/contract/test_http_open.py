@@ -18,15 +18,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.api.app import create_app
+from gateway.bootstrap.sealing_key import sealer_of
 from gateway.identity.keys import make_key, public_jwk
-from gateway.identity.sealing import Sealer
 from gateway.web.app import add_web
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
 OPEN = {
     "GET /",
+    "GET /.well-known/burst-gateway",
     "GET /.well-known/burst-keys",
     "GET /.well-known/jwks.json",
+    "GET /.well-known/oauth-authorization-server",
     "GET /.well-known/openid-configuration",
     "GET /docs",
     "GET /docs/oauth2-redirect",
@@ -40,6 +42,7 @@ OPEN = {
     "GET /readyz",
     "GET /redoc",
     "GET /seed/{address}/{name}",
+    "GET /shared/{link}",
     "DELETE /slurm/{rest:path}",
     "DELETE /slurmdb/{rest:path}",
     "GET /slurm/{rest:path}",
@@ -49,12 +52,21 @@ OPEN = {
     "PUT /slurm/{rest:path}",
     "PUT /slurmdb/{rest:path}",
     "GET /web/",
+    "GET /web/institutions/{name}/return",
     "GET /web/sign-in",
     "GET /web/static",
     "POST /api/v1/device",
     "POST /api/v1/device/token",
     "POST /api/v1/nodes/join",
+    "POST /api/v1/principals/login",
+    "POST /api/v1/recovery",
     "POST /api/v1/sessions",
+    "POST /api/v1/shared/{link}",
+    "POST /api/v1/users",
+    "POST /api/v1/visits",
+    "POST /oauth/introspect",
+    "POST /oauth/revoke",
+    "POST /oauth/token",
     "POST /sts",
     "POST /sts/",
 }
@@ -66,7 +78,7 @@ PLAIN = b"the secret of a node, as it is at rest"
 @pytest.fixture(scope="module")
 def routes() -> list[tuple[str, str]]:
     """Every route of the app that is served, pages included."""
-    gateway: Any = SimpleNamespace(people=SimpleNamespace(issuer="http://gateway"))
+    gateway: Any = SimpleNamespace(people=SimpleNamespace(issuer="http://gateway", site_url="http://gateway"))
     app = create_app(gateway)
     add_web(app, gateway)
     return list(walk(app))
@@ -102,7 +114,7 @@ def test_a_listed_few_answer_to_nobody_in_particular(door, routes):
             if not refused(answer):
                 answered.add(f"{method} {path}")
 
-    assert answered == OPEN
+    assert not answered ^ OPEN, sorted(answered ^ OPEN)
     text = DOCUMENT.read_text()
     assert [one for one in sorted(OPEN) if f"`{one}`" not in text] == []
 
@@ -110,7 +122,7 @@ def test_a_listed_few_answer_to_nobody_in_particular(door, routes):
 def test_w01_what_is_encrypted_is_opened_for_nobody(door, demo):
     """Naive: the root endpoint decrypts what it is given, as a challenge. Ours: sealed texts come back as they are, or
     not at all, from every endpoint, whoever asks."""
-    sealer = Sealer(next(door.settings.secrets_dir.glob("*seal*")).read_bytes())
+    sealer = sealer_of(door.settings)
     sealed = sealer.seal(PLAIN, "node:small-1")
     assert sealer.open(sealed, "node:small-1") == PLAIN  # what the naive endpoint would answer with
 
@@ -134,8 +146,8 @@ def everything_answered(door, visitor, captured: str) -> Iterator[str]:
     document = door.http.get("/openapi.json").json()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            if path == "/api/v1/sessions/current":
-                continue
+            if method == "delete" and path in {"/api/v1/sessions/current", "/api/v1/sessions"}:
+                continue  # the visitor's own login
             target = re.sub(r"\{[^}]*\}", "x1", path)
             body = dict.fromkeys(fields_of(document, operation), captured) or {"data": captured}
             content = b"" if method == "get" else json.dumps(body).encode()

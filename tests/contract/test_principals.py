@@ -127,8 +127,11 @@ def test_an_assertion_is_good_once_for_one_key_at_one_gateway(door, robot):
     }
 
 
-def test_a_principal_has_no_password(door, robot):
-    """Neither an empty one nor any other is right."""
+def test_a_principal_has_no_password(door, admin, robot):
+    """Neither an empty one nor any other is right; an administrator gives it neither one nor another role."""
+    for verb, body in (("role", {"role": "admin"}), ("reset", {"password": True})):
+        said = problem_of(admin.send("POST", f"/users/{robot[0]}/{verb}", body), 409, "conflict")
+        assert "service principal" in said.detail
     for password in ("!", "x" * 12):
         facts = {"user": robot[0], "password": password, "public_key": public_jwk(make_key())}
         problem_of(door.http.post(f"{API}/sessions", json=facts), 403, "not_allowed")

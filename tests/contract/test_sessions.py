@@ -22,7 +22,7 @@ from gateway.identity.evidence import verify_evidence
 from gateway.identity.join import node_kid
 from gateway.identity.keys import make_key, public_jwk
 from gateway.identity.passwords import hash_password
-from gateway.identity.sessions import Session, login
+from gateway.identity.sessions import Session, check_password, new_session
 from gateway.identity.signature import sign_request
 from gateway.identity.users import Role, User
 from gateway.storage.database import Database
@@ -51,17 +51,11 @@ def known(database):
     return database
 
 
-def log_in(database: Database, name: str = "ada", password: str = PASSWORD) -> Session:
+def log_in(database: Database, name: str = "ada", password: str = PASSWORD, **members: str) -> Session:
     with database.begin() as connection:
-        session, _ = login(
-            SqlUsers(connection),
-            SqlSessions(connection),
-            name=name,
-            password=password,
-            public_key=public_jwk(KEY),
-            now=NOW,
-            lifetime=timedelta(hours=12),
-        )
+        user = check_password(SqlUsers(connection), name, password)
+        session = new_session(user, {**public_jwk(KEY), **members}, NOW, timedelta(hours=12))
+        SqlSessions(connection).add(session)
     return session
 
 
@@ -97,16 +91,8 @@ def test_a_wrong_login_is_refused_in_the_same_words(known, name, password):
 @pytest.mark.parametrize("members", [{"kty": "RSA"}, {"crv": "X25519"}, {"d": "c2VjcmV0"}, {"x": "AAAA"}, {"x": "!"}])
 def test_a_login_takes_only_a_public_ed25519_key(known, members):
     """Another kind of key, a private one and a broken one are refused, naming the field."""
-    with pytest.raises(InvalidRequest) as refused, known.begin() as connection:
-        login(
-            SqlUsers(connection),
-            SqlSessions(connection),
-            name="ada",
-            password=PASSWORD,
-            public_key={**public_jwk(KEY), **members},
-            now=NOW,
-            lifetime=timedelta(hours=12),
-        )
+    with pytest.raises(InvalidRequest) as refused:
+        log_in(known, **members)
     assert refused.value.field == "public_key"
 
 
