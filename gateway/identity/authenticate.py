@@ -18,7 +18,7 @@ from gateway.identity import jws
 from gateway.identity.evidence import Evidence
 from gateway.identity.join import node_of
 from gateway.identity.keys import Key, public_jwk, read_public
-from gateway.identity.scopes import ALL, LOOKING, Scopes
+from gateway.identity.scopes import ALL, LOOKING, Scope, Scopes
 from gateway.identity.sessions import Session, SessionStore
 from gateway.identity.signature import MUTATING, Claims, token_of, verify_request
 from gateway.identity.users import User, UserStore
@@ -44,6 +44,16 @@ class Reader:
     def scopes(self) -> Scopes:
         """What of its user's rights it has."""
         return LOOKING
+
+
+@dataclass(frozen=True)
+class Present(Reader):
+    """Who gives their password in the very form that they send: for their own ways to log in."""
+
+    @property
+    def scopes(self) -> Scopes:
+        """A cookie alone has not the second."""
+        return frozenset({Scope.PEOPLE_READ, Scope.PEOPLE_WRITE})
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from gateway import wire
 from gateway.errors import Conflict, NotAllowed
 from gateway.identity import recovery_codes, totp
 from gateway.identity.audit import Act, Outcome
-from gateway.identity.authenticate import Caller
+from gateway.identity.authenticate import Caller, Reader
 from gateway.identity.authorise import Action, authorise, demand
 from gateway.identity.factors import Proof, Totp, confirmed
 from gateway.identity.passwords import hash_password
@@ -31,7 +31,7 @@ class FactorService:
 
     people: PeopleService
 
-    def view(self, caller: Caller) -> wire.FactorsView:
+    def view(self, caller: Reader) -> wire.FactorsView:
         """What is enrolled."""
         demand(authorise(caller, Action.SEE_FACTORS))
         name = caller.user.name
@@ -42,7 +42,7 @@ class FactorService:
                 devices=len(work.device_keys.of_user(name)),
             )
 
-    def begin_totp(self, caller: Caller, request: wire.PasswordProof, address: str) -> wire.TotpSecret:
+    def begin_totp(self, caller: Reader, request: wire.PasswordProof, address: str) -> wire.TotpSecret:
         """A new secret, which counts once ``confirm_totp`` has seen its first code. Raises NotAllowed, Conflict."""
         self._fresh(caller, request, address)
         user, secret, now = caller.user, totp.make_secret(), self.people.now()
@@ -54,7 +54,7 @@ class FactorService:
         text = base64.b32encode(secret).decode()
         return wire.TotpSecret(uri=totp.provisioning_uri(secret, user.name, issuer), secret=text)
 
-    def confirm_totp(self, caller: Caller, request: wire.ConfirmRequest, address: str) -> wire.RecoveryCodes:
+    def confirm_totp(self, caller: Reader, request: wire.ConfirmRequest, address: str) -> wire.RecoveryCodes:
         """From now on logins need a code; ten recovery codes. Raises NotAllowed for a wrong code, Conflict."""
         demand(authorise(caller, Action.SET_FACTORS))
         name, now = caller.user.name, self.people.now()
@@ -74,7 +74,7 @@ class FactorService:
         self.people.throttle.forgive(SECOND_FACTORS, name)
         return codes
 
-    def remove_totp(self, caller: Caller, request: wire.PasswordProof, address: str) -> None:
+    def remove_totp(self, caller: Reader, request: wire.PasswordProof, address: str) -> None:
         """Logins need no code from now on. Raises NotAllowed, Conflict when none is enrolled."""
         self._fresh(caller, request, address)
         with self.people.works() as work:
@@ -82,7 +82,7 @@ class FactorService:
             forget_factors(work, caller.user.name, self.people)
             self._tell(work, caller.user.name, "remove totp", "by password and code", address=address)
 
-    def new_recovery_codes(self, caller: Caller, request: wire.PasswordProof, address: str) -> wire.RecoveryCodes:
+    def new_recovery_codes(self, caller: Reader, request: wire.PasswordProof, address: str) -> wire.RecoveryCodes:
         """Ten new recovery codes in place of those before. Raises NotAllowed, Conflict when no app is enrolled."""
         self._fresh(caller, request, address)
         with self.people.works() as work:
@@ -142,7 +142,7 @@ class FactorService:
             )
             work.audit.tell(act, self.people.now())
 
-    def _fresh(self, caller: Caller, request: wire.PasswordProof, address: str) -> None:
+    def _fresh(self, caller: Reader, request: wire.PasswordProof, address: str) -> None:
         demand(authorise(caller, Action.SET_FACTORS))
         self.people.check_password(caller.user.name, request.password, address, Proof(request.code))
 
@@ -163,7 +163,7 @@ class FactorService:
         if not found:
             raise wrong_login()
 
-    def _enrolled(self, work: Work, caller: Caller) -> None:
+    def _enrolled(self, work: Work, caller: Reader) -> None:
         if confirmed(work.factors, caller.user.name) is None:
             raise Conflict("No authenticator app is enrolled.", hint="burst totp enrol")
 

@@ -30,6 +30,7 @@ def account(gateway: TheGateway, visit: TheVisit, request: Request) -> Response:
         visit,
         user=user,
         fresh=visit.browser.fresh(gateway.people.now()),
+        factors=gateway.factors.view(visit.reader),
         party=gateway.passkeys.party,
         passkeys=gateway.passkeys.of(user.name),
         identities=[(each, titles.get(each.institution, each.institution)) for each in identities],

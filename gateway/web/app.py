@@ -15,6 +15,7 @@ from gateway.service.gateway import Gateway
 from gateway.web import (
     account,
     devices,
+    factors,
     institutions,
     jobs,
     money,
@@ -44,7 +45,7 @@ def create_web(gateway: Gateway) -> FastAPI:
     web.state.gateway = gateway
     web.add_middleware(SecurityHeaders, https=gateway.people.site_url.startswith("https:"))
     refusals.install(web)
-    people = (sign_in, passkeys, institutions, account, devices, sessions)
+    people = (sign_in, passkeys, institutions, account, factors, devices, sessions)
     for door in (*people, jobs, shared, nodes, money):
         web.include_router(door.router)
     web.get("/")(_front)
