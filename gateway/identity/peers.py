@@ -38,6 +38,8 @@ VISITING: Final[Scopes] = frozenset(
 """What a visitor may at most: run jobs and see what they cost."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}")
+_LONGEST = 128
 _HINT = "its administrator and yours arrange it: burst peers trust"
 
 
@@ -146,17 +148,30 @@ def issuer_of(visa: str) -> str:
 def check(visa: str, peer: Peer, audience: str, now: datetime, skew: timedelta) -> Visa:
     """What the visa says, once all of it holds. Raises BadSignature, SignatureExpired."""
     claims = json.loads(verify_with(peer.keys, visa, VISA_TYPE))
-    if (claims["iss"], claims["aud"]) != (peer.issuer, audience):
+    if (claims.get("iss"), claims.get("aud")) != (peer.issuer, audience):
         raise BadSignature("The visa is for another gateway.", hint=_HINT)
-    issued, expires = (datetime.fromtimestamp(claims[name], UTC) for name in ("iat", "exp"))
+    try:
+        issued, expires = (datetime.fromtimestamp(claims[name], UTC) for name in ("iat", "exp"))
+        said = _read(claims)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+        # Signed by one who is trusted, and still another program's text.
+        raise BadSignature("The visa does not say what a visa says.", hint="update the home gateway") from error
     if expires - issued > VISA_LIFETIME or not issued - skew <= now < expires + skew:
         raise SignatureExpired("The visa is too old, or from the future.", hint="ask the home gateway for another")
-    scopes = frozenset(Scope(word) for word in claims["scope"].split() if word in set(VISITING))
-    return Visa(claims["jti"], claims["sub"], claims["sid"], claims["cnf"]["jwk"], scopes)
+    return said
 
 
 def visitor_name(visa: Visa, peer: Peer) -> str:
     """What a visitor is called here. Raises Refused for a name that could be taken for another's."""
-    if "@" in visa.user or not visa.user.isprintable():
-        raise Refused("A visitor of a visitor is not let in.", hint="log in at your own gateway")
+    if not _USER.fullmatch(visa.user):
+        raise Refused("A visitor of a visitor is not let in, nor a name that no user has.", hint="log in at home")
     return f"{visa.user}@{peer.name}"
+
+
+def _read(claims: Mapping[str, Any]) -> Visa:
+    """Raise what Python raises for a claim that is not there or of another kind."""
+    words = {claims["jti"], claims["sub"], claims["sid"]}
+    if not all(isinstance(word, str) and 0 < len(word) <= _LONGEST for word in words):
+        raise ValueError("jti, sub and sid are short texts")
+    scopes = frozenset(Scope(word) for word in claims["scope"].split() if word in set(VISITING))
+    return Visa(claims["jti"], claims["sub"], claims["sid"], dict(claims["cnf"]["jwk"]), scopes)

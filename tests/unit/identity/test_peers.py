@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -86,6 +87,23 @@ def test_what_is_no_visa_is_refused(text):
     """Whatever it is, nobody has to think about who sent it."""
     with pytest.raises(BadSignature):
         peers.issuer_of(text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"jti": None}, {"sub": 7}, {"sid": []}, {"scope": None}, {"cnf": {}}, {"cnf": "x"}, {"iat": "soon"},
+        {"exp": 10**30}, {"jti": "x" * 129}, {"sub": ""},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_trusted_gateway_that_signs_nonsense_is_refused(ring, wrong):
+    """What another program signed is read as carefully as what anybody sends."""
+    home = peer(ring.jwks())
+    good = peers.jws.claims_of(peers.issue(session(), KEY, home, home.issuer, ring, NOW))
+    for claims in ({**good, **wrong}, {name: value for name, value in good.items() if name not in wrong}):
+        with pytest.raises(BadSignature):
+            peers.check(ring.sign(json.dumps(claims).encode(), peers.VISA_TYPE, NOW), home, THERE, NOW, SKEW)
 
 
 def test_a_visitor_neither_goes_on_nor_takes_a_name():
