@@ -128,7 +128,7 @@ def test_its_receipt_and_evidence_hold(site):
     assert receipt.held_ucr == 7 * 60 * 1_200_000 // 3600
     assert 0 < receipt.charged_ucr < receipt.held_ucr
 
-    claims = verify_evidence(evidence, _audience(site))
+    claims = verify_evidence(evidence, site.gateway.machine.audience)
     assert claims.max_spend_ucr == receipt.held_ucr
     assert f'"job": {number}' in evidence.body.decode()
     uid = site.cluster.job(number)["UserId"]
@@ -245,8 +245,3 @@ def test_uninstall_gives_back_every_byte(site):
 
 def _machines(site: Extended) -> set[str]:
     return {node.name for node in site.gateway.list_nodes()}
-
-
-def _audience(site: Extended) -> str:
-    secret = (site.gateway.directory / "secrets/site.key").read_bytes()
-    return f"burst/burst/{hashlib.sha256(secret).hexdigest()[:16]}"

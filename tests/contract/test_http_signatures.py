@@ -214,7 +214,7 @@ def test_a_machine_without_the_token_does_not_join(door, demo, node, token):
 
     proof = demo.sign("POST", path, body, key=key, kid=f"node:{node}:1")
     # From an address of its own: others may have used up what one may be refused in a minute.
-    with httpx2.Client(base_url=door.url, transport=httpx2.HTTPTransport(local_address="127.0.0.2")) as elsewhere:
+    with from_address(door, "127.0.0.2") as elsewhere:
         answer = elsewhere.post(
             path, content=body, headers={"Authorization": proof, "Content-Type": "application/json"}
         )
@@ -229,7 +229,8 @@ def test_a_machine_without_the_token_does_not_join(door, demo, node, token):
 @pytest.mark.parametrize("key", [{}, {"kty": "oct", "k": "AAAA"}, {"kty": "OKP", "crv": "Ed25519", "x": "A", "d": "A"}])
 def test_a_machine_with_a_useless_key_does_not_join(door, key):
     """A private key least of all."""
-    answer = door.http.post(f"{API}/nodes/join", json={"node": "small-1", "token": "guess", "public_key": key})
+    with from_address(door, "127.0.0.3") as elsewhere:
+        answer = elsewhere.post(f"{API}/nodes/join", json={"node": "small-1", "token": "guess", "public_key": key})
 
     assert answer.status_code == 401
 
@@ -241,6 +242,10 @@ def test_a_host_key_that_is_none_is_refused(door, line):
     body = {"node": "small-1", "token": "guess", "public_key": key, "ssh_host_keys": [line]}
 
     assert door.http.post(f"{API}/nodes/join", json=body).status_code == 422
+
+
+def from_address(door, address):
+    return httpx2.Client(base_url=door.url, transport=httpx2.HTTPTransport(local_address=address))
 
 
 def _refused_joins(metrics):

@@ -20,6 +20,7 @@ from gateway.identity.authenticate import Request, Verifier
 from gateway.identity.join import node_kid, token_hash
 from gateway.identity.keys import make_key, public_jwk
 from gateway.identity.signature import sign_request
+from gateway.identity.specification import Voucher
 from gateway.provisioning.lifecycle import NodeState
 from gateway.service.joining import JoinService
 from gateway.service.nodes import NodeFacts
@@ -44,7 +45,7 @@ class Site:
     woken: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        facts = NodeFacts("burst", "10.0.0.1:6817", MUNGE_KEY, False, "/jobs", "nobody")
+        facts = NodeFacts("burst", "10.0.0.1:6817", MUNGE_KEY, False, "/jobs", "nobody", Voucher(b"v" * 32))
         verifier = Verifier("burst", 60)
         self.joining = JoinService(self.works, verifier, facts, lambda: self.woken.append(True), lambda: self.now)
         for name, token in (("small-1", TOKEN), ("small-2", "another token")):

@@ -24,6 +24,7 @@ from gateway.identity.key_ring import KeyRing
 from gateway.identity.keys import make_key, public_jwk
 from gateway.identity.openid_provider import OpenIdProvider
 from gateway.identity.passkeys import LIFETIME, RelyingParty
+from gateway.identity.sealing import Sealer
 from gateway.identity.users import Role, User
 from gateway.service.browsers import BrowserService
 from gateway.service.institutions import InstitutionService
@@ -79,7 +80,7 @@ def ways(database, tmp_path) -> Ways:
     credentials = Credentials(ring, ORIGIN, "burst/test")
     lifetime = timedelta(hours=12)
     people = PeopleService(
-        works, works, ring, Verifier("burst/test", 60), credentials, ORIGIN, lifetime, lambda: now[0]
+        works, works, ring, Verifier("burst/test", 60), credentials, ORIGIN, lifetime, lambda: now[0], Sealer(bytes(32))
     )
     with works() as work:
         for name in ("ada", "bob"):
