@@ -54,8 +54,12 @@ class JobService:
         demand(verdict)
         return job
 
-    def sight(self, caller: Reader, name: str) -> Sight:
-        """What the caller may do with a job's outputs, by its name as for ``find``. Raises NotFound."""
+    def sight(self, caller: Reader, name: str, action: Action = Action.FETCH_OUTPUTS) -> Sight:
+        """What the caller may do with a job's outputs, by its name as for ``find``.
+
+        Raises NotFound; Refused for a login without the scope of what it is to do.
+        """
+        demand(within(caller, action))
         with self.ports.reads() as work:
             return sight_of(work, caller, _find(work, name))
 

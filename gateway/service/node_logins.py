@@ -15,7 +15,7 @@ from gateway.engines.engine import Engine
 from gateway.errors import NotFound
 from gateway.identity.audit import Act, Outcome
 from gateway.identity.authenticate import Caller
-from gateway.identity.authorise import Action, Refused, authorise, demand
+from gateway.identity.authorise import Action, Refused, authorise, demand, within
 from gateway.identity.users import Role
 from gateway.jobs.job import Attempt
 from gateway.provisioning.fleet import ElasticNode
@@ -43,6 +43,7 @@ class NodeLoginService:
 
     def certify(self, caller: Caller, name: str, request: wire.NodeLoginRequest, address: str) -> wire.NodeLogin:
         """A certificate for a key that the caller made. Raises Refused, NotFound, InvalidRequest."""
+        demand(within(caller, Action.LOG_IN_TO_NODE))
         with self.works() as work:
             node = work.fleet.get(name)
             begun = work.jobs.begun_on(caller.user.name, node.name)

@@ -84,7 +84,7 @@ class SharingService:
 
     def owned(self, caller: Reader, name: str, path: str) -> Sight:
         """The job, if the caller owns this path of its outputs. Raises NotFound, Refused."""
-        seen = self.jobs.sight(caller, name)
+        seen = self.jobs.sight(caller, name, Action.SHARE_OUTPUTS)
         seen.demand(path, name, Action.SHARE_OUTPUTS)
         return seen
 

@@ -249,7 +249,8 @@ def test_w15_limit_time_and_resource_are_checked_before_money_moves(door, demo):
     answer = demo.send("POST", "/jobs", {"script": SCRIPT + "# dearer"}, {"Authorization": good})
     assert problem_of(answer, 401, "bad_signature").field == "body"
 
-    assert made(before, counted(door)) == {}
+    # Who asked for what was refused is on record; nothing else is.
+    assert made(before, counted(door)) == {"evidence": 1}
 
 
 def test_w15_the_same_money_is_not_spent_twice(door):

@@ -85,11 +85,12 @@ class Site:
             return [event.text for event in work.fleet.timeline(name) if event.kind == "alarm"]
 
     def audited(self) -> list[tuple[str, str, str, str, str]]:
-        """Outcome, actor, subject, address and text of each audit record."""
+        """Outcome, actor, subject, address and text of each audit record of a join."""
         columns = audit_records.c
         with self.database.begin() as connection:
             query = select(columns.outcome, columns.actor, columns.subject, columns.address, columns.text)
-            return [tuple(row) for row in connection.execute(query.order_by(columns.seq))]
+            joins = query.where(columns.action == "join")
+            return [tuple(row) for row in connection.execute(joins.order_by(columns.seq))]
 
 
 @dataclass

@@ -19,8 +19,9 @@ from http_door import API, problem_of
 
 from gateway.api import accounts, credentials, jobs, nodes, publications
 from gateway.api import slurm as slurm_api
+from gateway.bootstrap.rings import credential_keys
+from gateway.bootstrap.sealing_key import sealer_of
 from gateway.identity.credentials import CREDENTIAL_TYPE
-from gateway.identity.key_ring import KeyRing
 from gateway.storage.database import Database
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -375,7 +376,7 @@ def test_f13_a_credential_opens_no_endpoint_but_a_jobs_own(door, job):
 
 def test_f13_a_credential_is_for_the_node_that_it_names(door, job):
     """Signed by the gateway for a node on which the job does not run, it is void at every door."""
-    ring = KeyRing.open(door.settings.secrets_dir / "credential-keys.json", datetime.now(UTC), "ES256")
+    ring = credential_keys(door.settings, sealer_of(door.settings))
     elsewhere = ring.sign(
         json.dumps(claims(job.token) | {"burst_node": "small-99"}).encode(), CREDENTIAL_TYPE, datetime.now(UTC)
     )

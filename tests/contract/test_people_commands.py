@@ -129,7 +129,8 @@ def test_w20_the_client_keeps_no_password_and_no_shared_secret(ada, door):
     raw = base64.b32decode(secret)
     forms = {PASSWORD, secret, raw.hex(), base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
     kept = [path for path in shell.config.rglob("*") if path.is_file()]
-    assert sorted(path.parent.name for path in kept) == ["devices", "profiles"]
+    places = sorted(path.relative_to(shell.config).parts[0] for path in kept)
+    assert places == ["devices", "known_gateways", "profiles"]
     for path in kept:
         assert path.stat().st_mode & 0o077 == 0
         assert not [form for form in (*forms, *codes) if form in path.read_text()]
