@@ -14,12 +14,25 @@ from typing import Any
 from canaille import create_app
 from canaille.app import models
 from canaille.backends import Backend
+from canaille.backends.memory.backend import MemoryBackend
 from flask import Flask
 from werkzeug.serving import run_simple
+
+ANY_OF = MemoryBackend.do_query
+
+
+def all_of(store: MemoryBackend, model: type[Any], *_: Any, **wanted: Any) -> list[Any]:
+    """Canaille 0.3's memory store finds what has any of the attributes, so any code of a client; this, what has all."""
+    if not wanted:
+        return list(ANY_OF(store, model))
+    found = [ANY_OF(store, model, **{name: value}) for name, value in wanted.items()]
+    ids = set.intersection(*({each.id for each in one} for one in found))
+    return [each for each in found[0] if each.id in ids]
 
 
 def made(facts: dict[str, Any]) -> Flask:
     """The provider, with nobody in it."""
+    MemoryBackend.do_query = all_of
     return create_app(
         {
             "SECRET_KEY": secrets.token_hex(16),

@@ -49,7 +49,7 @@ BODIES = {
     ("POST", "/api/v1/users/{user}/reset"): {},
     ("POST", "/api/v1/groups"): {"group": "ice"},
     ("POST", "/api/v1/groups/{group}/members"): {"user": "eve"},
-    ("POST", "/api/v1/jobs/{job}/shares"): {"subject": "user:eve"},
+    ("POST", "/api/v1/jobs/{job}/shares"): {"subject": "user:eve", "readable": True},
     ("POST", "/api/v1/jobs/{job}/links"): {},
     ("POST", "/api/v1/peers"): {"name": "home", "issuer": "https://home.example", "audience": "b", "keys": {}},
     ("POST", "/api/v1/visas"): {"peer": "home", "public_key": KEY},
@@ -106,7 +106,7 @@ def test_every_signed_endpoint_wants_a_scope(door, narrow):
     for method, path in signed_endpoints(door):
         if (method, path) in UNSCOPED:
             continue
-        target = re.sub(r"\{[^}]*\}", "4711", path.replace("{name}", "x4711"))
+        target = re.sub(r"\{[^}]*\}", "4711", path.replace("{name}", "x4711").replace("{subject}", "everyone"))
         # It may log in to nodes, so for that one another login is asked.
         scope = Scope.NODES_READ if path.endswith("/ssh") else Scope.NODES_WRITE
         answer = exchange(narrow[scope], method, target, BODIES.get((method, path)))
