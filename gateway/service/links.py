@@ -14,7 +14,7 @@ from gateway.errors import NotFound, Refused
 from gateway.identity.access import Rights, clean_path, cut, is_below
 from gateway.identity.audit import Act, Outcome
 from gateway.identity.authenticate import Caller, Reader, Vouched
-from gateway.identity.authorise import Action, Allowed, authorise, demand, whose
+from gateway.identity.authorise import Action, Allowed, authorise, demand, whose, within
 from gateway.identity.authorise import Refused as Verdict
 from gateway.identity.shares import Link, new_link_id, new_secret, opened, secret_hash
 from gateway.identity.throttle import LINKS, LINKS_OF_ADDRESS, Throttle
@@ -75,6 +75,7 @@ class LinkService:
 
     def revoke(self, caller: Caller, link_id: str) -> None:
         """End a link of the caller's. Raises NotFound."""
+        demand(within(caller, Action.REVOKE_LINK))
         with self.ports.works() as work:
             link = work.shares.link(link_id)
             verdict = authorise(caller, Action.REVOKE_LINK, owner=link.made_by if link else None)

@@ -26,6 +26,7 @@ UNSCOPED = {
     ("GET", "/api/v1/whoami"), ("DELETE", "/api/v1/sessions/current"),
 }  # fmt: skip
 """Proven by what is in their bodies; and what every login may: learn what it is, and end itself."""
+PLACES = {"name": "x4711", "subject": "everyone", "link": "0123456789abcdef"}
 KEY = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43}
 PASSWORD = {"password": "wrong"}
 BODIES = {
@@ -106,7 +107,7 @@ def test_every_signed_endpoint_wants_a_scope(door, narrow):
     for method, path in signed_endpoints(door):
         if (method, path) in UNSCOPED:
             continue
-        target = re.sub(r"\{[^}]*\}", "4711", path.replace("{name}", "x4711").replace("{subject}", "everyone"))
+        target = re.sub(r"\{([^}]*)\}", lambda part: PLACES.get(part[1], "4711"), path)
         # It may log in to nodes, so for that one another login is asked.
         scope = Scope.NODES_READ if path.endswith("/ssh") else Scope.NODES_WRITE
         answer = exchange(narrow[scope], method, target, BODIES.get((method, path)))
