@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from gateway.cli.failure import explain
+from gateway.cli.failure import explain, misfit
 from gateway.cli.slurm_commands import program
 from gateway.errors import BurstError
 
@@ -139,8 +139,11 @@ def run(arguments: list[str]) -> int:
         # The reader (head, less) has seen enough; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (BurstError, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
-        sentence, code = explain(error)
+    except (BurstError, click.ClickException, click.Abort, KeyboardInterrupt, OSError, ValueError) as error:
+        told = misfit(error) if isinstance(error, ValueError) else error
+        if told is None:
+            raise
+        sentence, code = explain(told)
         click.echo(f"burst: error: {sentence}", err=True)
         return code
     return result if isinstance(result, int) else 0

@@ -5,6 +5,8 @@ Invariant: one line, that ends with what to do next; a script's error starts wit
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from gateway.errors import (
@@ -45,6 +47,18 @@ def explain(error: BaseException) -> tuple[str, int]:
         case _:
             sentence, code = "interrupted; a submitted job goes on: burst jobs", _INTERRUPTED
     return " ".join(sentence.split()), code
+
+
+def misfit(error: ValueError) -> OptionError | None:
+    """What was typed and fits no request of the API; None for another ValueError."""
+    # Whoever raised it has loaded pydantic; a command that needs none is not to wait for it.
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None or not isinstance(error, pydantic.ValidationError):
+        return None
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    given = f" (given: {first['input']!r})" if isinstance(first["input"], str | int) and "password" not in field else ""
+    return OptionError(f"{field}: {first['msg']}{given}", hint="see --help")
 
 
 def exit_code(error: BurstError) -> int:

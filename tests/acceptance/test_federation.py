@@ -134,7 +134,6 @@ def test_a_visitor_has_no_more_than_a_visit_gives(home: Site, away: Site) -> Non
     for words in (
         ("users", "role", "ada@home", "admin"),
         ("users", "reset", "ada@home", "--password"),
-        ("groups", "create", "guests", "--leader", "ada@home"),
     ):
         refused = away.burst(*words, user="admin")
         assert (refused.code, "comes from another gateway" in refused.err) == (1, True), refused.err

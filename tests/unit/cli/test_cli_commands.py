@@ -31,6 +31,24 @@ RECEIPT = {
 BALANCE = {"account": "demo", "available_ucr": 98_800_000, "held_ucr": 1_200_000}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("groups", "create", "Not A Name"),
+        ("groups", "create", "ice", "--leader", "ada@home"),
+        ("users", "invite", "Ada Lovelace"),
+        ("totp", "enrol", "--code-file", "/dev/null"),
+    ],
+)
+def test_what_fits_no_request_is_said_in_one_line(burst, stub, words):
+    """What was typed is named, and nobody reads a traceback."""
+    ran = burst(*words)
+
+    assert (ran.out, ran.err.count("\n")) == ("", 1), ran.err
+    assert ran.code != 0
+    assert ran.err.startswith("burst: error: ")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_examples_and_json(burst, name):
     """--help needs no login, and shows examples; --json is there."""
