@@ -93,9 +93,10 @@ def test_processes_are_watched():
     """A secret in a command line and one in an environment, of processes that have ended by the time of the search."""
     other = Secret("the other", secrets.token_bytes(32))
     with ProcessWatch()() as watch:
-        words = [sys.executable, "-c", "input()", url64(VALUE)]
+        words = [sys.executable, "-c", "print(flush=True), input()", url64(VALUE)]
         environment = {**os.environ, "TOKEN": other.value.hex()}
-        with subprocess.Popen(words, env=environment, stdin=subprocess.PIPE) as process:
+        with subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()  # until a process runs, the kernel may show it without its words
             watch.look()
             process.communicate(b"\n")
     found = {(finding.place.split(" of ")[0], finding.secret) for finding in watch.search([SECRET, other])}
