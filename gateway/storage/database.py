@@ -185,10 +185,20 @@ def _first_line(error: DBAPIError) -> str:
     return str(error.orig).splitlines()[0].strip()
 
 
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     # The driver must not begin transactions by itself: it would begin deferred ones (sqlite3, "Transaction control").
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_S * 1000}"):
+    # A new file's change to a write-ahead log waits for nobody (sqlite3_busy_handler), so two first starts may meet.
+    for attempt in stamina.retry_context(
+        on=_is_busy, attempts=None, timeout=BUSY_S, wait_initial=0.005, wait_max=0.25, wait_jitter=0.05
+    ):
+        with attempt:
+            connection.execute("PRAGMA journal_mode=WAL")
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_S * 1000}"):
         connection.execute(f"PRAGMA {pragma}")
 
 
