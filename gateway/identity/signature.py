@@ -115,9 +115,9 @@ def verify_request(
 
 def open_request(token: str, key: Key) -> Claims:
     """What a token signed by ``key`` says, whatever request it is for. Raises BadSignature."""
-    payload = jws.verify(token, key, typ=TYPE)
+    payload = jws.verify(token, key, typ=TYPE, curve=jws.libsodium)
     try:
-        said = json.loads(payload)
+        said = json.loads(payload.decode())
     except (ValueError, RecursionError) as error:
         raise _incomplete("claims") from error
     if not isinstance(said, dict):

@@ -246,3 +246,18 @@ def test_w11_a_reply_is_to_one_request():
         with pytest.raises(BadReply, match=what):
             check_reply(*words)
     assert hashlib.sha256(TOKEN.encode()).hexdigest() in jws._decode(signed.split(".")[1]).decode()
+
+
+@pytest.mark.parametrize("curve", [jws.openssl, jws.libsodium])
+def test_a_signature_has_one_length(curve):
+    """Naive: signature and text go to libsodium in one piece, so the border between them may be moved."""
+    signed, text = KEY.private_key.sign(BODY), BODY
+    naive = signed[:-1] + (signed[-1:] + text)
+    assert naive == signed + text  # what libsodium would be given, and find right
+    curve(KEY.public_key, signed, text)
+    for moved, rest in ((signed[:-1], signed[-1:] + text), (signed + text[:1], text[1:]), (b"", signed + text)):
+        with pytest.raises(InvalidSignature):
+            curve(KEY.public_key, moved, rest)
+    for place in range(64):
+        with pytest.raises(InvalidSignature):
+            curve(KEY.public_key, signed[:place] + bytes([signed[place] ^ 1]) + signed[place + 1 :], text)
