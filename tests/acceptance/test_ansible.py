@@ -176,10 +176,10 @@ def settled_job(gateway: Host) -> dict[str, str] | None:
 
 def running(gateway: Host, before: str) -> str | None:
     """The service's main process, once it is another one than ``before`` and serves."""
-    if gateway.run(f"systemctl is-active --quiet {UNIT}", check=False).returncode:
-        return None
-    main = gateway.says(f"systemctl show -P MainPID {UNIT}")
-    return main if main != before else None
+    # In one question: between two answers the old process may have gone and the new one not have come.
+    shown = dict(line.split("=", 1) for line in gateway.says(f"systemctl show -p ActiveState,MainPID {UNIT}").split())
+    serves = shown["ActiveState"] == "active" and shown["MainPID"] not in {before, "0"}
+    return shown["MainPID"] if serves else None
 
 
 def sha256(text: str) -> str:

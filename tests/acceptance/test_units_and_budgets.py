@@ -45,6 +45,11 @@ def receipt_of(site: Site, job: JobView, user: str = "demo") -> Receipt:
         return gateway.receipt(job.burst_id)
 
 
+def credits_of(amount_ucr: int) -> str:
+    """As the command takes them."""
+    return f"{amount_ucr // 10**6}.{amount_ucr % 10**6:06d}"
+
+
 def printed(site: Site, job: JobView, user: str = "demo") -> int:
     """The last number of sweeps that the job's staged-out stdout has."""
     with site.login(user) as gateway:
@@ -187,13 +192,15 @@ def test_a_budget_that_stops_ends_running_jobs(site: Site, paid: str) -> None:
         job = site.submit("echo begun | tee kept.txt; exec sleep 300", "--time=10", user=user)
         site.reach(job, "RUNNING", user)
         limit_ucr = 2_000
-    limit = f"{limit_ucr // 10**6}.{limit_ucr % 10**6:06d}"
+    limit = credits_of(limit_ucr)
     # Also jobs that were submitted before the budget was set are its own.
     assert site.burst("budget", "set", user, "--limit", limit, "--stop", "--since", "2026-01-01", user=user).code == 0
 
     ended = site.finish(job, user)
     bill = receipt_of(site, job, user)
     shown = site.burst("job", str(job.id), user=user)
+    # What Slurm's whole seconds left of it is taken back, so that nothing at all is left.
+    assert site.burst("budget", "set", user, "--limit", credits_of(bill.charged_ucr), "--stop", user=user).code == 0
     refused = site.burst("submit", "--wrap", "true", user=user)
 
     assert ended.state == "CANCELLED"

@@ -12,7 +12,7 @@ from slurm_clusters import Cluster
 
 from gateway.engines.engine import Engine, SchedulerJob, Submission
 
-WITHIN_S = 40.0
+WITHIN_S = 120.0
 
 
 class Submitter:
