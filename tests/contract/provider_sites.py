@@ -38,7 +38,7 @@ SIZES = (
     SizeSettings(name="small", cores=1, memory_mb=512, credits_per_hour=1.25, max_nodes=8),
     SizeSettings(name="rare", cores=2, memory_mb=512, credits_per_hour=6, max_nodes=1),
 )
-BOOT_S = 60
+BOOT_S = 120
 
 AGENT = b'''\
 """Stands for the node agent: says hello to the gateway that invited it, leaves a child behind, and stays."""
@@ -66,12 +66,16 @@ class Gateway:
     def url(self) -> str:
         return "http://{}:{}".format(*self.server.server_address[:2])
 
-    def hello_of(self, node: str) -> dict[str, str]:
-        """Wait for a node's hello and take it."""
+    def hello_of(self, node: str, token: str | None = None) -> dict[str, str]:
+        """Wait for a node's hello and take it; ``token``: of that machine, not of an earlier test's that was late."""
+
+        def mine() -> list[dict[str, str]]:
+            return [said for said in self.heard if said["node"] == node and token in {None, said["token"]}]
+
         with self.news:
-            ready = self.news.wait_for(lambda: any(said["node"] == node for said in self.heard), BOOT_S)
+            ready = self.news.wait_for(mine, BOOT_S)
             assert ready, f"{node} was not heard of within {BOOT_S} s"
-            said = next(said for said in self.heard if said["node"] == node)
+            said = mine()[0]
             self.heard.remove(said)
             return said
 

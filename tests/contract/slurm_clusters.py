@@ -102,9 +102,13 @@ def cluster(slurm_programs: Distribution) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def own_cluster(slurm_programs: Distribution, tmp_path: Path) -> Iterator[Cluster]:
+def own_cluster(slurm_programs: Distribution) -> Iterator[Cluster]:
     """A cluster for a test that breaks it."""
-    with cluster_in(tmp_path, slurm_programs, idle_s=3) as running:
+    # A short name: slurmstepd's socket lies deep in it, and a socket's path has at most 107 bytes.
+    with (
+        tempfile.TemporaryDirectory(prefix="burst-own-") as folder,
+        cluster_in(Path(folder), slurm_programs, idle_s=3) as running,
+    ):
         yield running
 
 
