@@ -9,7 +9,7 @@ PYTHON := .venv/bin/python
 SERVER := .venv/.server-ready
 DEV := .venv/.dev-ready
 DEMO_DIR ?= .burst/demo
-# Most tests wait for daemons, so two at a time are nearly twice as fast; a file's tests stay in one worker, in order.
+# Most tests wait for daemons, so two at a time take four fifths as long as one; a file's tests stay in one worker, in order.
 TEST_WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
 # Slurm's packages and the node image are fetched once for all gateways of this checkout.
 export BURST_CACHE ?= $(CURDIR)/.burst/cache

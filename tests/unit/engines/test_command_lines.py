@@ -57,10 +57,10 @@ def test_script_and_environment_arrive_as_they_are(run, script, value, name):
 def test_options_are_sbatchs_own(run):
     """Each option as sbatch takes it; those of the command itself stay behind; the token ends the comment."""
     options = {"hold": "", "nodes": "2", "comment": "mine", "exclusive": "", "parsable": "", "chdir": "/x"}
-    words, _, _ = run(Submission(TOKEN, "#!/bin/sh\n", options, {"SECRET": "s3cr3t"}, "/work/dir"))
+    words, _, _ = run(Submission(TOKEN, "#!/bin/sh\n", options, {"SECRET": "s3cr3t"}, "/srv/ada"))
 
     assert words == [
-        "--parsable", "--export=ALL", "--chdir=/work/dir", f"--comment=mine burst:{TOKEN}",
+        "--parsable", "--export=ALL", "--chdir=/srv/ada", f"--comment=mine burst:{TOKEN}",
         "--hold", "--nodes=2", "--exclusive", "/dev/stdin",
     ]  # fmt: skip
     assert "s3cr3t" not in shlex.join(words)
