@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.errors import CloudInvalid
-from gateway.provisioning.node import Machine, NodeOrder, NodeProvider, Size
+from gateway.provisioning.node import Leftover, Machine, NodeOrder, NodeProvider, Size
+from gateway.provisioning.supply import Supply
 from gateway.settings import LOCAL_CLOUD
 
 
@@ -33,8 +34,9 @@ class CloudRouter:
 
     def create(self, order: NodeOrder) -> Machine:
         """See ``NodeProvider.create``; the order's size is "CLOUD/SIZE"."""
-        cloud, _, size = order.size.partition("/")
-        return _outside(cloud, self._at(cloud).create(replace(order, size=size, supply=order.size)))
+        supply = Supply(order.size)
+        inner = replace(order, size=supply.size, supply=order.size)
+        return _outside(supply.cloud, self._at(supply.cloud).create(inner))
 
     def machines(self, cluster: str) -> tuple[Machine, ...]:
         """See ``NodeProvider.machines``: of all clouds, or the error of the first that cannot be read."""
@@ -53,6 +55,19 @@ class CloudRouter:
         """See ``NodeProvider.console``."""
         cloud, inner = _inside(machine_id)
         return self._at(cloud).console(inner)
+
+    def leftovers(self, cluster: str) -> tuple[Leftover, ...]:
+        """See ``NodeProvider.leftovers``: of all clouds."""
+        return tuple(
+            replace(each, id=f"{cloud}/{each.id}")
+            for cloud in self.clouds
+            for each in self._at(cloud).leftovers(cluster)
+        )
+
+    def clean(self, leftover: Leftover) -> None:
+        """See ``NodeProvider.clean``."""
+        cloud, _, inner = leftover.id.partition("/")
+        self._at(cloud).clean(replace(leftover, id=inner))
 
     def _at(self, cloud: str) -> NodeProvider:
         provider = self.local if cloud == LOCAL_CLOUD else self.others.get(cloud)

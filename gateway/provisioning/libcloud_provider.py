@@ -22,6 +22,7 @@ from gateway.provisioning.node import (
     TAG_GENERATION,
     TAG_NODE,
     TAG_TOKEN,
+    Leftover,
     Machine,
     MachineState,
     NodeOrder,
@@ -154,6 +155,13 @@ class LibcloudProvider:
         except CloudError:
             return ""  # only ever asked for to explain another failure
         return (answer.get("output") or "")[-_CONSOLE_CHARACTERS:]
+
+    def leftovers(self, cluster: str) -> tuple[Leftover, ...]:  # noqa: ARG002 - the port's
+        """None: what the drivers order ends with its machine."""
+        return ()
+
+    def clean(self, leftover: Leftover) -> None:
+        """Nothing is left."""
 
     @property
     def _driver(self) -> NodeDriver:

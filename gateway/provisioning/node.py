@@ -16,6 +16,17 @@ TAG_CLUSTER = "gw-cluster"
 TAG_NODE = "gw-node"
 TAG_GENERATION = "gw-generation"
 TAG_TOKEN = "gw-intent"  # noqa: S105 - a name of a tag
+TAG_JOB = "gw-job"
+TAG_OWNER = "gw-owner"
+TAG_LEASE = "gw-lease-until"
+
+
+class Market(StrEnum):
+    """On what terms a cloud gives a machine."""
+
+    ON_DEMAND = "on-demand"
+    SPOT = "spot"
+    """Cheaper, and taken back at short notice."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,14 @@ class NodeOrder:
     size: str
     user_data: str
     supply: str = ""
-    """The size's full name among several clouds, "CLOUD/SIZE"."""
+    """The size's full name among several clouds, "CLOUD/SIZE[@ZONE][+spot]"."""
+    zone: str = ""
+    """The cloud's name of it; "": the cloud chooses."""
+    market: Market = Market.ON_DEMAND
+    job: str = ""
+    owner: str = ""
+    lease_until: datetime | None = None
+    """Until when the machine may run unless its lease is renewed; what cleans up without a gateway reads it."""
 
     @property
     def token(self) -> str:
@@ -44,6 +62,9 @@ class NodeOrder:
             TAG_NODE: self.node,
             TAG_GENERATION: str(self.generation),
             TAG_TOKEN: self.token,
+            **({TAG_JOB: self.job} if self.job else {}),
+            **({TAG_OWNER: self.owner} if self.owner else {}),
+            **({TAG_LEASE: f"{self.lease_until:%Y-%m-%dT%H:%M:%SZ}"} if self.lease_until else {}),
         }
 
 
@@ -72,6 +93,29 @@ class Machine:
     """Those by which others see it; ``address`` is the private one where it has one."""
     no_room: str = ""
     """What its cloud says if it took the order and then had no room; the machine is an empty record."""
+    zone: str = ""
+    market: Market = Market.ON_DEMAND
+    preempted: str = ""
+    """What its cloud says if it takes the machine back, or has taken it."""
+
+
+class LeftoverKind(StrEnum):
+    """What a machine may leave behind that goes on costing."""
+
+    DISK = "disk"
+    INTERFACE = "interface"
+    ADDRESS = "address"
+    KEY = "key"
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something of a cloud that carries our tags and belongs to no machine any more."""
+
+    id: str
+    kind: LeftoverKind
+    node: str = ""
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -106,3 +150,9 @@ class NodeProvider(Protocol):
 
     def console(self, machine_id: str) -> str:
         """The end of its console, for a failed boot; "" if the cloud has none."""
+
+    def leftovers(self, cluster: str) -> tuple[Leftover, ...]:
+        """What machines tagged with ``cluster`` left behind; none where a cloud ends all with the machine."""
+
+    def clean(self, leftover: Leftover) -> None:
+        """Remove it; one that is gone is no error."""

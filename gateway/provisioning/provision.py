@@ -17,7 +17,7 @@ from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
 from gateway.provisioning.reconcile import Act, Seen, SlurmStates, Verdict, decide, orphans
-from gateway.provisioning.supply import Supplies
+from gateway.provisioning.supply import Supplies, Supply
 
 FleetWork = Callable[[], AbstractContextManager[Fleet]]
 """Opens a transaction on the fleet."""
@@ -273,8 +273,15 @@ _LAUNCHED = frozenset(
 
 def order_of(cluster: str, node: ElasticNode, user_data: str) -> NodeOrder:
     """The create call's order for a node's present generation."""
+    supply = Supply(node.supply or node.offer)
     return NodeOrder(
-        cluster=cluster, node=node.name, generation=node.generation, size=node.supply or node.offer, user_data=user_data
+        cluster=cluster,
+        node=node.name,
+        generation=node.generation,
+        size=node.supply or node.offer,
+        user_data=user_data,
+        zone=supply.zone,
+        market=supply.market,
     )
 
 

@@ -5,19 +5,24 @@ Invariant: a supply that has no room is asked last for a while, never left out: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from gateway.provisioning.node import Market
 from gateway.settings import LOCAL_CLOUD, Settings
 
 BACK_OFF = timedelta(seconds=120)
 """How long a supply that had no room is asked after the others."""
 
 
+_NAME = re.compile(r"(?P<cloud>[^/]+)/(?P<size>[^@+]+)(@(?P<zone>[^+]+))?(?P<spot>\+spot)?")
+
+
 @dataclass(frozen=True)
 class Supply:
-    """``name`` is "CLOUD/SIZE"; ``most`` of its machines are used at once, None: as many as the cloud gives."""
+    """``name`` is "CLOUD/SIZE[@ZONE][+spot]"; ``most`` of its machines are used at once, None: as many as there are."""
 
     name: str
     most: int | None = None
@@ -26,6 +31,25 @@ class Supply:
     def cloud(self) -> str:
         """Which cloud's it is."""
         return cloud_of(self.name)
+
+    @property
+    def size(self) -> str:
+        """The cloud's own name of the size."""
+        return self._part("size")
+
+    @property
+    def zone(self) -> str:
+        """The cloud's own name of the zone; "": the cloud chooses."""
+        return self._part("zone")
+
+    @property
+    def market(self) -> Market:
+        """On what terms."""
+        return Market.SPOT if self._part("spot") else Market.ON_DEMAND
+
+    def _part(self, group: str) -> str:
+        found = _NAME.fullmatch(self.name)
+        return (found[group] or "") if found else ""
 
 
 @dataclass(frozen=True)
@@ -65,5 +89,5 @@ class Supplies:
 
 
 def cloud_of(supply: str) -> str:
-    """The cloud in "CLOUD/SIZE"."""
+    """The cloud in "CLOUD/SIZE…"."""
     return supply.partition("/")[0]
