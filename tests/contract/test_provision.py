@@ -71,6 +71,12 @@ class Cloud:
             raise CloudTransient("no console")
         return "the end of the console"
 
+    def leftovers(self, _cluster):
+        return ()
+
+    def clean(self, leftover):
+        raise AssertionError(leftover)
+
     def sizes(self):
         return ()
 
