@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.timeout(300)
+
+READABLE = (Path(__file__).parent / "readable.js").read_text()
+
+
+def can_be_read(page: Page) -> None:
+    """By everybody, and on a phone."""
+    assert page.evaluate(READABLE) == []
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +45,9 @@ def test_f18_a_link_is_opened_in_a_browser_without_its_secret_in_an_address(site
 
     with site.login() as gateway:
         gateway.shares.revoke_link(made.link.id)
+    own = visitor().sign_in("/web/shared")
+    expect(own.get_by_text("taken back")).to_be_visible()
+    can_be_read(own)
     page.goto("about:blank")
     page.goto(made.url)
     expect(page.get_by_role("status")).to_contain_text("was taken back")
@@ -47,6 +61,7 @@ def test_what_is_shared_is_on_a_page_with_downloads(site, visitor, ended):
     assert site.burst("share", f"{ended.id}:out", "--with", "ada").code == 0
     page.reload()
 
+    can_be_read(page)
     with page.expect_download() as download:
         page.get_by_role("link", name="out/answer.txt").click()
     assert download.value.path().read_text() == "42\n"
