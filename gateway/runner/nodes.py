@@ -17,6 +17,7 @@ import structlog
 
 from gateway.engines.engine import Engine
 from gateway.errors import BurstError
+from gateway.provisioning.doubt import Doubt
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.provisioning.listing import Lister, Listing
@@ -51,6 +52,7 @@ class NodeRunner:
     ready: NodesReady
     hands: Hands = field(default_factory=Hands)
     workers: int = 8
+    doubt: Doubt = field(default_factory=Doubt)
 
     def __post_init__(self) -> None:
         self._wake = threading.Event()
@@ -82,6 +84,7 @@ class NodeRunner:
         with self.provisioner.fleet() as fleet:
             nodes = [node for node in fleet.all() if node.state is not NodeState.OFF or node.wanted]
         listing = self.lister.read() if nodes or self._reap_due() else Listing()
+        listing = self.doubt.believed(listing, nodes)
         slurm = self._slurm() if any(node.state in _SLURM_KNOWS for node in nodes) else {}
         for node in nodes:
             self._act(node, listing, slurm)
