@@ -303,6 +303,12 @@ class Capacity(CloudError):
     code = "cloud_capacity"
 
 
+class LimitReached(Capacity):
+    """As many machines of this supply are in use as the gateway's own settings allow."""
+
+    code = "cloud_limit"
+
+
 class Quota(CloudError):
     """The cloud account's quota is used up."""
 

@@ -43,7 +43,7 @@ def provisioner_of(machine: Machine, database: Database, ports: Ports, supplies:
 
     within = timedelta(seconds=machine.settings.resume_timeout_s) + _LATE
     power = Power(ports.engine)
-    return Provisioner(machine.cluster, fleet, machine.provider, invite, power, utc_now, supplies, within)
+    return Provisioner(machine.cluster, fleet, machine.provider, invite, power, utc_now, supplies, join_within=within)
 
 
 def lister_of(settings: Settings, machine: Machine) -> Lister:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, NotFound, Quota
+from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, LimitReached, NotFound, Quota
+from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
@@ -53,6 +54,7 @@ class Provisioner:
     slurm: SlurmNodes
     now: Callable[[], datetime]
     supplies: Supplies = field(default_factory=Supplies)
+    breakers: Breakers = field(default_factory=Breakers)
     join_within: timedelta = timedelta(minutes=5)
     """How long the token of an ordered machine is good."""
 
@@ -139,7 +141,7 @@ class Provisioner:
         An order whose outcome is not known is repeated where it was given: elsewhere it might make a second machine.
         """
         join = self.invite(node)
-        refused: dict[str, CloudError] = {}
+        refused = self._shut(node)
         supply = node.supply if node.state in _UNDECIDED else None
         while (supply := supply or self._next(node, refused)) is not None:
             try:
@@ -155,12 +157,26 @@ class Provisioner:
             else:
                 self._made(node, machine)
                 return
-        if not any(isinstance(error, _NO_ROOM) for error in refused.values()):
+        if any(isinstance(error, _NO_ROOM) for error in refused.values()):
+            self._wait(node, _sentence(refused))
+        else:
             self._fail(node, _sentence(refused))
 
+    def _shut(self, node: ElasticNode) -> dict[str, CloudError]:
+        """The supplies that are not to be asked now, each with the refusal that is why."""
+        found = {each.name: self.breakers.refusal(each, self.now()) for each in self.supplies.of_size(node.offer)}
+        return {name: error for name, error in found.items() if error is not None}
+
     def _next(self, node: ElasticNode, refused: Collection[str]) -> str | None:
-        supply = self.supplies.next(node.offer, refused, self.now())
-        return supply.name if supply is not None else None
+        return next((each.name for each in self.supplies.of_size(node.offer) if each.name not in refused), None)
+
+    def _wait(self, node: ElasticNode, reason: str) -> None:
+        """Blocked until there is room; what the timeline has said already is not said again."""
+        with self.fleet() as fleet:
+            if (node.state, node.reason) == (NodeState.CAPACITY_BLOCKED, reason):
+                fleet.note(node, since=self.now())
+            else:
+                fleet.move(node, NodeState.CAPACITY_BLOCKED, self.now(), reason, reason=reason, supply=None)
 
     def _asking(self, node: ElasticNode, supply: str, join: Join) -> ElasticNode:
         """Record the intent. Raises Capacity if other nodes use as much of the supply as we may."""
@@ -170,12 +186,14 @@ class Provisioner:
         with self.fleet() as fleet:
             used = sum(each.supply == supply for each in fleet.all() if each.name != node.name)
             if most is not None and used >= most and node.supply != supply:
-                raise Capacity(f"all {most} that may be used are in use")
+                raise LimitReached(f"all {most} that may be used are in use")
             now = self.now()
             facts = {"join_token_hash": join.token_hash, "join_until": now + self.join_within, "supply": supply}
             return fleet.move(node, NodeState.REQUESTED, now, f"asking for {supply}", **facts)
 
     def _made(self, node: ElasticNode, machine: Machine) -> None:
+        if node.supply is not None:
+            self.breakers.close(Supply(node.supply))
         with self.fleet() as fleet:
             known = {"machine_id": machine.id, "public_addresses": machine.public_addresses}
             current = fleet.get(node.name)
@@ -199,8 +217,7 @@ class Provisioner:
     def _refused(self, node: ElasticNode, refused: Mapping[str, CloudError]) -> ElasticNode:
         """Record the last refusal; the node may ask elsewhere."""
         supply, error = list(refused.items())[-1]
-        if isinstance(error, _NO_ROOM):
-            self.supplies.full(supply, self.now())
+        self.breakers.trip(Supply(supply), error, self.now())
         text = f"{supply}: {error.detail}"
         with self.fleet() as fleet:
             return fleet.move(
@@ -209,7 +226,7 @@ class Provisioner:
 
     def _elsewhere(self, node: ElasticNode, machine: Machine) -> None:
         if node.supply is not None:
-            self.supplies.full(node.supply, self.now())
+            self.breakers.trip(Supply(node.supply), Capacity(machine.no_room), self.now())
         with self.fleet() as fleet:
             # Still wanted: once what there is of the machine is gone, another generation asks the other supplies.
             text = f"{node.supply}: {machine.no_room}"

@@ -1,21 +1,16 @@
 """Supply: one size of one cloud that nodes of a Slurm size may come from, and the order in which these are asked.
 
-Invariant: a supply that has no room is asked last for a while, never left out: a round asks every one of them.
+Invariant: the order is the settings'; why one is not asked at the moment, its breaker knows (``breakers``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from gateway.provisioning.node import Market
 from gateway.settings import LOCAL_CLOUD, Settings
-
-BACK_OFF = timedelta(seconds=120)
-"""How long a supply that had no room is asked after the others."""
-
 
 _NAME = re.compile(r"(?P<cloud>[^/]+)/(?P<size>[^@+]+)(@(?P<zone>[^+]+))?(?P<spot>\+spot)?")
 
@@ -57,35 +52,31 @@ class Supplies:
     """Slurm size → its supplies, first choice first; a size that is not in ``known`` comes from the local cloud."""
 
     known: Mapping[str, tuple[Supply, ...]] = field(default_factory=dict)
-    _full_until: dict[str, datetime] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Supplies:
         """As the settings have them."""
         most = {f"{cloud.name}/{size.name}": size.max_nodes for cloud in settings.clouds for size in cloud.sizes}
         return cls(
-            {size.name: tuple(Supply(name, most.get(name)) for name in size.supplies) for size in settings.sizes}
+            {size.name: tuple(Supply(name, most.get(_kind(name))) for name in size.supplies) for size in settings.sizes}
         )
 
-    def next(self, size: str, asked: Collection[str], now: datetime) -> Supply | None:
-        """The one to ask now, of those not in ``asked``; None when all have been."""
-        left = [supply for supply in self._of(size) if supply.name not in asked]
-        return min(left, key=lambda supply: self._full_until.get(supply.name, now) > now, default=None)
+    def of_size(self, size: str) -> tuple[Supply, ...]:
+        """Those of a size, first choice first."""
+        return self.known.get(size, (Supply(f"{LOCAL_CLOUD}/{size}"),))
 
     def find(self, size: str, name: str) -> Supply:
         """The supply of this name; one that is in the settings no more has no limit."""
-        return next((supply for supply in self._of(size) if supply.name == name), Supply(name))
-
-    def full(self, name: str, now: datetime) -> None:
-        """It had no room just now."""
-        self._full_until[name] = now + BACK_OFF
+        return next((supply for supply in self.of_size(size) if supply.name == name), Supply(name))
 
     def clouds(self, size: str) -> tuple[str, ...]:
         """The clouds that a size may come from, each once."""
-        return tuple(dict.fromkeys(supply.cloud for supply in self._of(size)))
+        return tuple(dict.fromkeys(supply.cloud for supply in self.of_size(size)))
 
-    def _of(self, size: str) -> Iterable[Supply]:
-        return self.known.get(size, (Supply(f"{LOCAL_CLOUD}/{size}"),))
+
+def _kind(supply: str) -> str:
+    """Whatever the zone and the market."""
+    return re.split(r"[@+]", supply)[0]
 
 
 def cloud_of(supply: str) -> str:

@@ -9,12 +9,13 @@ from datetime import timedelta
 import pytest
 from test_provision import Cloud, Killed, Site
 
-from gateway.errors import CloudTransient
+from gateway.errors import Capacity, CloudTransient
+from gateway.provisioning.breakers import RULES, Breakers
 from gateway.provisioning.cloud_router import CloudRouter
 from gateway.provisioning.lifecycle import NodeState
 from gateway.provisioning.listing import Lister, Listing
 from gateway.provisioning.node import MachineState
-from gateway.provisioning.supply import BACK_OFF, Supplies, Supply
+from gateway.provisioning.supply import Supplies, Supply
 
 TWO = Supplies({"small": (Supply("far/big"), Supply("local/small"))})
 
@@ -27,7 +28,7 @@ class TwoClouds(Site):
         self.far = Cloud("far")
         router = CloudRouter(self.cloud, {"far": self.far})
         fresh = Supplies(supplies.known)
-        self.provisioner = replace(self.provisioner, provider=router, supplies=fresh)
+        self.provisioner = replace(self.provisioner, provider=router, supplies=fresh, breakers=Breakers())
         self.router = router
 
     def tick(self, *, unread: str = "", **_: object) -> None:
@@ -94,18 +95,18 @@ def test_no_other_cloud_is_asked_while_the_outcome_is_unknown(site, fault):
     assert site.node("small-1").machine_id == "far/m-0"
 
 
-def test_an_offer_that_was_full_is_asked_last_for_a_while(site):
-    """The next node does not try it first, and one that comes later does."""
+def test_an_offer_that_was_full_is_not_asked_for_a_while(site):
+    """The next node does not try it, and one that comes later does."""
     site.order("small-1", "capacity")
     site.order("small-2")
-    site.now += BACK_OFF
+    site.now += RULES[Capacity].first
     site.order("small-3")
 
     assert [site.node(f"small-{number}").supply for number in (1, 2, 3)] == ["local/small", "local/small", "far/big"]
 
 
 def test_a_node_waits_when_all_offers_are_out_and_says_what_each_said(site):
-    """It is blocked, and asks all of them again after a while."""
+    """It is blocked, and asks again after a while: this computer soon, the other cloud when its breaker closes."""
     site.cloud.fault = "capacity"
     site.order("small-1", "capacity")
     node = site.node("small-1")
@@ -118,6 +119,27 @@ def test_a_node_waits_when_all_offers_are_out_and_says_what_each_said(site):
     site.tick()
 
     assert site.node("small-1").state is NodeState.PENDING
+
+
+def test_a_node_waits_without_asking_while_all_offers_are_shut(sqlite_url):
+    """Its cloud is left alone until the breaker closes, its timeline says why once, and then the order goes out."""
+    site = TwoClouds(sqlite_url(), Supplies({"small": (Supply("far/big"),)}))
+    site.order("small-1", "capacity")
+    site.order("small-2")
+    for _ in range(6):
+        site.now += timedelta(seconds=11)
+        site.tick()
+
+    assert site.far.live == {}
+    assert site.node("small-2").state is NodeState.CAPACITY_BLOCKED
+    assert site.node("small-2").reason == "far/big: capacity"
+    assert [kind for kind, _ in site.events("small-2")] == ["intent", "capacity-blocked"]
+    assert not site.slurm.failed_nodes
+
+    site.now += RULES[Capacity].first
+    site.tick()
+    assert {site.node(name).state for name in ("small-1", "small-2")} == {NodeState.PENDING}
+    site.database.close()
 
 
 def test_a_node_that_every_cloud_refuses_for_good_fails(site):
