@@ -14,6 +14,7 @@ from enum import Enum, StrEnum
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import DEADLINE_S, NodeState
 from gateway.provisioning.node import Machine, MachineState
+from gateway.slurm.states import NODE_STATES
 
 
 class Source(Enum):
@@ -62,7 +63,12 @@ SlurmStates = frozenset[str] | Source
 
 
 def decide(node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime) -> Verdict:
-    """The one verdict on ``node``; ``machine`` is None when the cloud's full listing does not have it."""
+    """The one verdict on ``node``; ``machine`` is None when the cloud's full listing does not have it.
+
+    A word of Slurm's that we do not know may mean anything: its answer then counts as unread.
+    """
+    if isinstance(slurm, frozenset) and not slurm <= NODE_STATES:
+        slurm = Source.UNREAD
     match node.state:
         case NodeState.OFF:
             return _move(NodeState.INTENT, "Slurm asked for it") if node.wanted else NOTHING

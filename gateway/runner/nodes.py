@@ -27,6 +27,7 @@ from gateway.route import Hands
 from gateway.runner.periodic import attempt
 from gateway.runner.site import NodesReady, spooled
 from gateway.slurm.hostlists import fold
+from gateway.slurm.states import NODE_STATES
 
 log = structlog.get_logger(__name__)
 
@@ -111,10 +112,13 @@ class NodeRunner:
 
     def _slurm(self) -> Mapping[str, frozenset[str]] | Source:
         try:
-            return {node.name: node.states for node in self.engine.nodes()}
+            found = {node.name: node.states for node in self.engine.nodes()}
         except BurstError as error:
             log.warning("slurm not read", error=error.detail)
             return Source.UNREAD
+        if strange := sorted(frozenset().union(*found.values()) - NODE_STATES):
+            log.error("alarm", what="Slurm has words for nodes that are not known here", words=strange)
+        return found
 
     def _act(
         self,

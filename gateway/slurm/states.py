@@ -88,6 +88,17 @@ def node_shown(states: Iterable[str]) -> str:
     return word.lower() + suffix
 
 
+NODE_STATES = frozenset(
+    {
+        "INVALID", "UNKNOWN", "DOWN", "IDLE", "ALLOCATED", "ERROR", "MIXED", "FUTURE", "RESERVED", "UNDRAIN", "CLOUD",
+        "RESUME", "DRAIN", "COMPLETING", "NOT_RESPONDING", "POWERED_DOWN", "FAIL", "POWERING_UP", "MAINTENANCE",
+        "REBOOT_REQUESTED", "REBOOT_CANCELED", "POWERING_DOWN", "DYNAMIC_FUTURE", "REBOOT_ISSUED", "PLANNED",
+        "INVALID_REG", "POWER_DOWN", "POWER_UP", "POWER_DRAIN", "DYNAMIC_NORM", "BLOCKED", "EXTERNAL",
+    }
+)  # fmt: skip
+"""Every base state and flag of a node that slurmrestd has a word for, up to Slurm 25.05."""
+
+
 def reason_sentence(reason: str) -> str:
     """A sentence for the reason that Slurm gives for a job's waiting or end (squeue(1), JOB REASON CODES).
 

@@ -38,7 +38,7 @@ EVERY_NODE = [
 ]
 
 
-def test_there_is_exactly_one_verdict_for_every_combination():
+def test_i20_there_is_exactly_one_verdict_for_every_combination():
     """Each state, age, machine and set of Slurm flags gets a verdict, and a move is one that the table allows."""
     seen = [*map(machine, MACHINES), Source.UNREAD]
     for one, cloud, slurm in itertools.product(EVERY_NODE, seen, [*SLURM, Source.UNREAD]):
@@ -52,7 +52,7 @@ def test_there_is_exactly_one_verdict_for_every_combination():
             assert verdict.text
 
 
-def test_nothing_is_failed_or_ended_because_the_cloud_was_silent():
+def test_i11_nothing_is_failed_or_ended_because_the_cloud_was_silent():
     """Where the listing could not be read, an end comes only where every listing would have brought it."""
     for one, slurm in itertools.product(EVERY_NODE, [*SLURM, Source.UNREAD]):
         verdict = decide(one, Source.UNREAD, slurm, NOW)
@@ -63,12 +63,19 @@ def test_nothing_is_failed_or_ended_because_the_cloud_was_silent():
             assert answers <= DESTRUCTIVE
 
 
-def test_nothing_is_failed_or_ended_because_slurm_was_silent():
+def test_i11_nothing_is_failed_or_ended_because_slurm_was_silent():
     """Where Slurm could not be asked, an end comes only where every answer of it would have brought it."""
     for one, cloud in itertools.product(EVERY_NODE, [*map(machine, MACHINES), Source.UNREAD]):
         if decide(one, cloud, Source.UNREAD, NOW).act in DESTRUCTIVE:
             answers = {decide(one, cloud, slurm, NOW).act for slurm in SLURM}
             assert answers <= DESTRUCTIVE
+
+
+def test_i19_a_word_that_nobody_knows_is_no_answer():
+    """Whatever else Slurm says beside it: as if it had not been asked."""
+    strange = [slurm | {"A_FLAG_OF_NEXT_YEAR"} for slurm in SLURM]
+    for one, cloud, slurm in itertools.product(EVERY_NODE, [*map(machine, MACHINES), Source.UNREAD], strange[::9]):
+        assert decide(one, cloud, slurm, NOW) == decide(one, cloud, Source.UNREAD, NOW)
 
 
 def test_a_node_in_use_outlives_a_listing_that_lacks_it():
