@@ -309,6 +309,12 @@ class LimitReached(Capacity):
     code = "cloud_limit"
 
 
+class Unlisted(Capacity):
+    """The cloud does not tell which machines it has, so nothing more is ordered there."""
+
+    code = "cloud_unlisted"
+
+
 class Quota(CloudError):
     """The cloud account's quota is used up."""
 

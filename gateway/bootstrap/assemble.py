@@ -58,8 +58,9 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     ports = _ports(settings, machine, database, ring)
     ready = NodesReady()
     supplies = Supplies.of(settings)
-    provisioner = provisioner_of(machine, database, ports, supplies)
-    node_runner = NodeRunner(provisioner, lister_of(settings, machine), ports.engine, settings.spool_dir, ready)
+    lister = lister_of(settings, machine)
+    provisioner = provisioner_of(machine, database, ports, supplies, lister)
+    node_runner = NodeRunner(provisioner, lister, ports.engine, settings.spool_dir, ready)
     hands = Hands()
     job_runner = JobRunner(ports, hands)
     gateway = services(

@@ -30,7 +30,9 @@ _LATE = timedelta(minutes=1)
 """Slurm gives up waiting for a node after its ResumeTimeout; soon after that nobody needs its token."""
 
 
-def provisioner_of(machine: Machine, database: Database, ports: Ports, supplies: Supplies) -> Provisioner:
+def provisioner_of(
+    machine: Machine, database: Database, ports: Ports, supplies: Supplies, lister: Lister
+) -> Provisioner:
     """Who makes and ends nodes."""
 
     @contextmanager
@@ -43,7 +45,17 @@ def provisioner_of(machine: Machine, database: Database, ports: Ports, supplies:
 
     within = timedelta(seconds=machine.settings.resume_timeout_s) + _LATE
     power = Power(ports.engine)
-    return Provisioner(machine.cluster, fleet, machine.provider, invite, power, utc_now, supplies, join_within=within)
+    return Provisioner(
+        machine.cluster,
+        fleet,
+        machine.provider,
+        invite,
+        power,
+        utc_now,
+        supplies,
+        blind=lister.blind,
+        join_within=within,
+    )
 
 
 def lister_of(settings: Settings, machine: Machine) -> Lister:

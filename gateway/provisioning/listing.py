@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 _PATIENCE_S = 0.1
 """Enough for the local cloud; a slower answer is taken at a later look."""
+_BLIND_S = 60.0
+_BLIND_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Lister:
         self._pool = ThreadPoolExecutor(len(poll_s), thread_name_prefix="listing")
         self._asked: dict[str, Future[tuple[Machine, ...]]] = {}
         self._due_at = dict.fromkeys(poll_s, 0.0)
+        self._read_at = dict.fromkeys(poll_s, time.monotonic())
 
     @property
     def clouds(self) -> tuple[str, ...]:
@@ -74,6 +77,12 @@ class Lister:
         answers = {cloud: self._answer(cloud, self._asked.pop(cloud)) for cloud in done}
         return Listing({cloud: machines for cloud, machines in answers.items() if machines is not None})
 
+    def blind(self, cloud: str) -> bool:
+        """Whether it has not been read for so long that machines might be lost from sight. From any thread."""
+        if cloud not in self._poll_s:
+            return False
+        return time.monotonic() - self._read_at[cloud] > max(_BLIND_S, _BLIND_LOOKS * self._poll_s[cloud])
+
     def close(self) -> None:
         """Ask no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -81,9 +90,12 @@ class Lister:
     def _answer(self, cloud: str, future: Future[tuple[Machine, ...]]) -> tuple[Machine, ...] | None:
         self._due_at[cloud] = time.monotonic() + self._poll_s[cloud]
         try:
-            return future.result()
+            machines = future.result()
         except BurstError as error:
             log.warning("cloud not read", cloud=cloud, error=error.detail)
         except Exception:
             log.exception("cloud not read", cloud=cloud)
+        else:
+            self._read_at[cloud] = time.monotonic()
+            return machines
         return None

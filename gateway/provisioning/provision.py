@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, LimitReached, NotFound, Quota
+from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, LimitReached, NotFound, Quota, Unlisted
 from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
@@ -55,6 +55,8 @@ class Provisioner:
     now: Callable[[], datetime]
     supplies: Supplies = field(default_factory=Supplies)
     breakers: Breakers = field(default_factory=Breakers)
+    blind: Callable[[str], bool] = lambda _cloud: False
+    """Whether a cloud's machines are out of sight: who could end a machine there that nobody needs?"""
     join_within: timedelta = timedelta(minutes=5)
     """How long the token of an ordered machine is good."""
 
@@ -164,8 +166,13 @@ class Provisioner:
 
     def _shut(self, node: ElasticNode) -> dict[str, CloudError]:
         """The supplies that are not to be asked now, each with the refusal that is why."""
-        found = {each.name: self.breakers.refusal(each, self.now()) for each in self.supplies.of_size(node.offer)}
+        found = {each.name: self._refusal(each) for each in self.supplies.of_size(node.offer)}
         return {name: error for name, error in found.items() if error is not None}
+
+    def _refusal(self, supply: Supply) -> CloudError | None:
+        if self.blind(supply.cloud):
+            return Unlisted("it does not tell which machines it has, so no more are ordered there")
+        return self.breakers.refusal(supply, self.now())
 
     def _next(self, node: ElasticNode, refused: Collection[str]) -> str | None:
         return next((each.name for each in self.supplies.of_size(node.offer) if each.name not in refused), None)

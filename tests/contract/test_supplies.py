@@ -142,6 +142,26 @@ def test_a_node_waits_without_asking_while_all_offers_are_shut(sqlite_url):
     site.database.close()
 
 
+def test_i15_nothing_is_ordered_where_nobody_can_look(site):
+    """A cloud that does not tell what it has gets no more orders: the next one does, or the node waits and says why."""
+    unseen = {"far"}
+    site.provisioner = replace(site.provisioner, blind=lambda cloud: cloud in unseen)
+    site.order("small-1")
+    unseen.add("local")
+    site.order("small-2")
+
+    assert site.node("small-1").supply == "local/small"
+    assert site.node("small-2").state is NodeState.CAPACITY_BLOCKED
+    assert "far/big: it does not tell which machines it has" in site.node("small-2").reason
+    assert (len(site.far.live), len(site.cloud.live)) == (0, 1)
+    assert not site.slurm.failed_nodes
+
+    unseen.clear()
+    site.now += timedelta(seconds=11)
+    site.tick()
+    assert site.node("small-2").supply == "far/big"
+
+
 def test_a_node_that_every_cloud_refuses_for_good_fails(site):
     """None said that it has no room: to wait would not help, and Slurm is told."""
     site.cloud.fault = "auth"
@@ -219,3 +239,29 @@ def test_a_lister_tells_of_clouds_apart():
 
     assert [set(listing.clouds) for listing in listings] == [{"local"}, {"local"}]
     assert asked.count("far") == 1
+
+
+def test_a_lister_says_when_it_has_been_blind_for_too_long(monkeypatch):
+    """After a minute without an answer, or three looks of a cloud that is seldom asked; the next answer ends it."""
+    clock = [1000.0]
+    monkeypatch.setattr("gateway.provisioning.listing.time.monotonic", lambda: clock[0])
+    away = {"far"}
+
+    def ask(cloud):
+        if cloud in away:
+            raise CloudTransient("away")
+        return ()
+
+    lister = Lister(ask, {"local": 0.0, "far": 0.0, "slow": 3600.0})
+    try:
+        for second in (0, 59, 61):
+            clock[0] = 1000.0 + second
+            lister.read()
+        assert [lister.blind(cloud) for cloud in ("local", "far", "slow", "unknown")] == [False, True, False, False]
+        away.clear()
+        lister.read()
+        assert not lister.blind("far")
+        clock[0] += 3 * 3600 + 1
+        assert lister.blind("slow")
+    finally:
+        lister.close()
