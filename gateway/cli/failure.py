@@ -55,10 +55,10 @@ def misfit(error: ValueError) -> OptionError | None:
     pydantic = sys.modules.get("pydantic")
     if pydantic is None or not isinstance(error, pydantic.ValidationError):
         return None
-    first = error.errors()[0]
+    # What was typed is not repeated: it may be a password or a code.
+    first = error.errors(include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
-    given = f" (given: {first['input']!r})" if isinstance(first["input"], str | int) and "password" not in field else ""
-    return OptionError(f"{field}: {first['msg']}{given}", hint="see --help")
+    return OptionError(f"{field}: {first['msg']}", hint="see --help")
 
 
 def exit_code(error: BurstError) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import segno
 from chromium import Visitor
 from playwright.sync_api import Page, expect
 
@@ -38,6 +39,9 @@ def enrol(guest: Visitor, user: str) -> tuple[Page, bytes]:
     uri = page.locator("input[name=uri]").input_value()
     secret = page.locator("code.secret").inner_text()
     assert parse_qs(urlsplit(uri).query)["secret"] == [secret.rstrip("=")]
+    # No program here reads a picture; the lines of the code are those of this very address.
+    drawn = page.locator("figure.qr path.qrline").get_attribute("d")
+    assert f'd="{drawn}"' in segno.make(uri, micro=False).svg_inline(border=4)
     return page, base64.b32decode(secret)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import stamina
+import stamina.instrumentation
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, select, update
@@ -134,6 +137,26 @@ def test_two_processes_may_migrate_a_new_file_at_once(tmp_path):
 
     assert [process.wait() for process in started] == [0, 0, 0]
     assert overdraft(Database(url)) == 0
+
+
+def test_a_first_start_waits_for_another_one(tmp_path):
+    """SQLite refuses the change to a write-ahead log at once while somebody writes; who starts second tries again."""
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    refused = []
+
+    def let_go(details):
+        refused.append(str(details.caused_by))
+        other.execute("ROLLBACK")
+
+    stamina.instrumentation.set_on_retry_hooks([let_go])
+    try:
+        Database(f"sqlite:///{tmp_path / 'state.db'}").migrate()
+    finally:
+        stamina.instrumentation.set_on_retry_hooks(None)
+        other.close()
+
+    assert refused == ["database is locked"]
 
 
 def test_the_file_is_private(tmp_path):

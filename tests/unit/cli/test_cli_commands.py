@@ -41,12 +41,13 @@ BALANCE = {"account": "demo", "available_ucr": 98_800_000, "held_ucr": 1_200_000
     ],
 )
 def test_what_fits_no_request_is_said_in_one_line(burst, stub, words):
-    """What was typed is named, and nobody reads a traceback."""
+    """The field is named, what was typed is not repeated, and nobody reads a traceback."""
     ran = burst(*words)
 
     assert (ran.out, ran.err.count("\n")) == ("", 1), ran.err
     assert ran.code != 0
     assert ran.err.startswith("burst: error: ")
+    assert not [word for word in words[2:] if word in ran.err], "it may be a secret"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
