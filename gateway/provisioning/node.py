@@ -19,6 +19,7 @@ TAG_TOKEN = "gw-intent"  # noqa: S105 - a name of a tag
 TAG_JOB = "gw-job"
 TAG_OWNER = "gw-owner"
 TAG_LEASE = "gw-lease-until"
+TAG_GANG = "gw-gang"
 
 
 class Market(StrEnum):
@@ -97,6 +98,10 @@ class Machine:
     market: Market = Market.ON_DEMAND
     preempted: str = ""
     """What its cloud says if it takes the machine back, or has taken it."""
+    gang: str = ""
+    """Token of the gang that it was made with by one call; its node is then told by ``number`` alone."""
+    number: int | None = None
+    """Its place in its gang, from 0."""
 
 
 class LeftoverKind(StrEnum):
