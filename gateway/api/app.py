@@ -62,8 +62,9 @@ def ready(gateway: TheGateway) -> JSONResponse:
 
 
 @public.get("/metrics", response_class=PlainTextResponse)
-def metrics() -> Response:
-    """Prometheus metrics of the gateway; no job's or user's name is in them."""
+def metrics(gateway: TheGateway) -> Response:
+    """Prometheus metrics of the gateway; no job's, user's or node's name is in them."""
+    gateway.fleet.count()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -42,6 +42,7 @@ from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
 from gateway.service.links import LinkService
 from gateway.service.money import MoneyService
+from gateway.service.node_admin import NodeAdminService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.objects import ObjectService
@@ -50,6 +51,7 @@ from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
 from gateway.service.proofs import ProofService
 from gateway.service.publications import PublicationService, Publisher
+from gateway.service.reconciliation import Clouds, ReconciliationService
 from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
@@ -108,6 +110,12 @@ def services(
     registration = RegistrationService(people, open=settings.registration == "open")
     browsers = BrowserService(people)
     party = RelyingParty.of(people.site_url, f"Burst Gateway {settings.name}")
+    fleet = FleetService(ports.reads, offers, utc_now)
+    clouds = Clouds(
+        machine.provider.clouds,
+        lambda cloud: machine.provider.machines_at(cloud, machine.cluster),
+        lambda: machine.provider.leftovers(machine.cluster),
+    )
     return Gateway(
         people=people,
         submission=SubmissionService(ports, offers, catalogue_of(settings), limits, hands, jobs.wake),
@@ -128,7 +136,11 @@ def services(
         ),
         joining=JoinService(ports.works, verifier, facts, nodes.wake, utc_now),
         node_logins=NodeLoginService(ports.works, ports.engine, machine.node_authority, utc_now),
-        fleet=FleetService(ports.reads, offers),
+        node_admin=NodeAdminService(
+            ports.works, fleet, ports.engine, machine.provider, nodes.provisioner, nodes.wake, utc_now
+        ),
+        reconciliation=ReconciliationService(ports.reads, ports.engine, clouds, utc_now),
+        fleet=fleet,
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, utc_now),
         tokens=TokenService(ports.works, ports.reads, credentials, job_service, utc_now),
         objects=ObjectService(ports.works, ports.store, utc_now),

@@ -48,6 +48,9 @@ class Action(StrEnum):
     MANAGE_PRINCIPALS = "manage service principals here"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
+    RUN_NODES = "boot, drain and end nodes"
+    SEE_CONSOLE = "read this node's console"
+    RECONCILE = "see what becomes of all machines"
     SEE_PEERS = "see the trusted gateways"
     TRUST_PEERS = "say which gateways are trusted"
     TRAVEL = "go to another gateway"
@@ -117,6 +120,9 @@ POLICY: Mapping[Action, Rule] = {
     Action.MANAGE_PRINCIPALS: Rule(Who.LEADER, Scope.PEOPLE_WRITE),
     Action.SEE_NODES: Rule(Who.ANYONE, Scope.NODES_READ),
     Action.SEE_OFFERS: Rule(Who.ANYONE, Scope.NODES_READ),
+    Action.RUN_NODES: Rule(Who.ADMIN, Scope.NODES_WRITE),
+    Action.SEE_CONSOLE: Rule(Who.ADMIN, Scope.NODES_READ),
+    Action.RECONCILE: Rule(Who.ADMIN, Scope.NODES_READ),
     Action.SEE_PEERS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
     Action.TRUST_PEERS: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
     Action.TRAVEL: Rule(Who.ANYONE, Scope.JOBS_WRITE),

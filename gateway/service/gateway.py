@@ -18,6 +18,7 @@ from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
 from gateway.service.links import LinkService
 from gateway.service.money import MoneyService
+from gateway.service.node_admin import NodeAdminService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeService
 from gateway.service.objects import ObjectService
@@ -26,6 +27,7 @@ from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
 from gateway.service.proofs import ProofService
 from gateway.service.publications import PublicationService
+from gateway.service.reconciliation import ReconciliationService
 from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
@@ -51,6 +53,8 @@ class Gateway:
     nodes: NodeService
     joining: JoinService
     node_logins: NodeLoginService
+    node_admin: NodeAdminService
+    reconciliation: ReconciliationService
     fleet: FleetService
     job_keys: JobKeyService
     tokens: TokenService

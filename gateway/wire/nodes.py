@@ -27,6 +27,12 @@ class NodeView(View):
     reason: str
     since: datetime
     lease_until: datetime | None
+    supply: str | None = None
+    """Where its machine was ordered, "CLOUD/SIZE[@ZONE][+spot]"."""
+    ordered_at: datetime | None = None
+    """When its present machine was ordered; None before that."""
+    cost_ucr: int = 0
+    """What its present machine has cost since, at its size's price; jobs pay for their own time on it."""
     timeline: tuple[EventView, ...] = ()
 
 
@@ -79,6 +85,76 @@ class NodeLogin(View):
     """What its sshd proves itself with, as "TYPE BASE64"; any other is to be refused."""
     certificate: str
     expires_at: datetime
+
+
+class NodeCreateRequest(Request):
+    """An administrator wants machines before a job does: one node by its name, or ``count`` of a size."""
+
+    name: str = Field(max_length=64, pattern=ONE_LINE)
+    count: int = Field(default=1, ge=1, le=1000)
+
+
+class NodeDrainRequest(Request):
+    """Why a node is to take no more jobs, as Slurm shows it."""
+
+    reason: str = Field(min_length=1, max_length=200, pattern=ONE_LINE)
+
+
+class NodeDestroyRequest(Request):
+    """End a node's machine; ``now``: its jobs do not end first, Slurm requeues them."""
+
+    now: bool = False
+
+
+class ConsoleView(View):
+    """The end of what a machine printed while it booted."""
+
+    node: str
+    machine: str
+    text: str
+
+
+class VerdictView(View):
+    """What the gateway makes of one node, from its own record, Slurm and the cloud."""
+
+    node: str
+    state: str
+    slurm: tuple[str, ...]
+    """Slurm's words for it; none when Slurm was not read."""
+    cloud: str
+    """Its machine's state; "none": its cloud lists none, or "not read"."""
+    act: str
+    text: str
+
+
+class OrphanView(View):
+    """A machine that carries this cluster's tags and belongs to no node; seen twice, it is ended."""
+
+    id: str
+    node: str
+    generation: int
+    state: str
+    created_at: datetime | None
+
+
+class LeftoverView(View):
+    """A disk, interface, address or key that a machine left behind."""
+
+    id: str
+    kind: str
+    node: str
+    created_at: datetime | None
+
+
+class ReconciliationView(View):
+    """What the gateway would do next."""
+
+    at: datetime
+    unread: dict[str, str]
+    """Source → why it could not be read; nothing is ended on its account."""
+    verdicts: tuple[VerdictView, ...]
+    orphans: tuple[OrphanView, ...]
+    leftovers: tuple[LeftoverView, ...]
 
 
 class LeaseReply(View):
