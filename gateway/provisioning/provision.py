@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, LimitReached, NotFound, Quota, Unlisted
-from gateway.provisioning import figures
 from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
@@ -200,7 +199,6 @@ class Provisioner:
             return fleet.move(node, NodeState.REQUESTED, now, f"asking for {supply}", **facts)
 
     def _made(self, node: ElasticNode, machine: Machine) -> None:
-        figures.launched(node.supply)
         if node.supply is not None:
             self.breakers.close(Supply(node.supply))
         with self.fleet() as fleet:
@@ -220,14 +218,12 @@ class Provisioner:
                 fleet.note(current, address=machine.address or current.address, **known)
 
     def _undecided(self, node: ElasticNode, error: CloudError) -> None:
-        figures.launched(node.supply, error)
         with self.fleet() as fleet:
             fleet.move(node, NodeState.AMBIGUOUS, self.now(), error.detail, reason=error.detail)
 
     def _refused(self, node: ElasticNode, refused: Mapping[str, CloudError]) -> ElasticNode:
         """Record the last refusal; the node may ask elsewhere."""
         supply, error = list(refused.items())[-1]
-        figures.launched(supply, error)
         self.breakers.trip(Supply(supply), error, self.now())
         text = f"{supply}: {error.detail}"
         with self.fleet() as fleet:

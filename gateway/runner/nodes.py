@@ -18,7 +18,6 @@ import structlog
 from gateway.engines.engine import Engine
 from gateway.errors import BurstError
 from gateway.provisioning.doubt import Doubt
-from gateway.provisioning.figures import OrphanWatch
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.provisioning.listing import Lister, Listing
@@ -55,7 +54,6 @@ class NodeRunner:
     hands: Hands = field(default_factory=Hands)
     workers: int = 8
     doubt: Doubt = field(default_factory=Doubt)
-    watch: OrphanWatch = field(default_factory=OrphanWatch)
 
     def __post_init__(self) -> None:
         self._wake = threading.Event()
@@ -153,7 +151,6 @@ class NodeRunner:
                 before = self._orphans.get(cloud, frozenset())
                 reap = partial(self.provisioner.reap, machines, before)
                 self._orphans[cloud] = attempt(f"end orphans at {cloud}", reap, failed=before)
-                self.watch.saw(cloud, self._orphans[cloud])
 
 
 def _pause(nodes: Collection[ElasticNode]) -> float:

@@ -15,7 +15,6 @@ from sqlalchemy import Connection, RowMapping, select, update
 from gateway.errors import Conflict, NotFound
 from gateway.identity.audit import Act
 from gateway.jobs.job import Event
-from gateway.provisioning import figures
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import NodeState, may_move
 from gateway.storage.audit import SqlAudit
@@ -66,7 +65,6 @@ class SqlFleet:
         moved = replace(node, state=state, since=now, **facts)
         self._record(node, moved)
         self.tell(moved, now, state, text)
-        figures.left(node, (now - node.since).total_seconds())
         if state in _TOLD:
             SqlAudit(self._connection).tell(_act(moved, text), now)
         return moved
