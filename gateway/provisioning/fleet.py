@@ -40,6 +40,10 @@ class ElasticNode:
     wanted: bool = False
     """Slurm asked for it while its last machine was still ending."""
     job: int | None = None
+    gang: str | None = None
+    """Token of the gang that its machine was ordered with."""
+    gang_number: int | None = None
+    """Its place in that gang, from 0."""
     reason: str = ""
 
 
@@ -51,6 +55,9 @@ class Fleet(Protocol):
 
     def get(self, name: str) -> ElasticNode:
         """One node. Raises NotFound."""
+
+    def of_gang(self, gang: str, number: int) -> ElasticNode:
+        """The node that has this place in the gang of this token. Raises NotFound."""
 
     def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
         """Every node, or those in ``states``, by name."""

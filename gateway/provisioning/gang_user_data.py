@@ -22,6 +22,7 @@ _NUMBER = "{% endraw %}{{ (ds.meta_data.ami_launch_index | int) + 0 }}{% raw %}"
 """Its place in its call, which EC2 calls ami-launch-index, as NoCloud's metadata may too; and where the call began."""
 _FOUND = re.compile(re.escape(_NUMBER).replace("0", r"\d+"))
 _MARK = "@number@"
+_INVITATION = re.compile(rf"(?P<before>- path: {re.escape(quoted(JOIN_FILE))}\n(  .*\n)*?  content: ).*")
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,10 @@ class GangUserData:
 
 def render_gang(data: GangUserData) -> str:
     """The user-data of all machines, for cloud-init to render on each. Raises CloudInvalid if it is too long."""
-    mark = quoted(json.dumps(_MARK))[1:-1]
-    return f"{_HEADER}{render(data).replace(mark, _NUMBER)}{{% endraw %}}\n"
+    member, number = (quoted(f'"number": {value}')[1:-1] for value in (json.dumps(_MARK), ""))
+    # No value may end the raw text: YAML reads the same from the escape, which only values can have.
+    text = render(data).replace("{%", r"\x7b%").replace(member, number + _NUMBER)
+    return f"{_HEADER}{text}{{% endraw %}}\n"
 
 
 def beginning_at(user_data: str, first: int) -> str:
@@ -81,10 +84,10 @@ def numbered(user_data: str, number: int) -> str:
         return user_data
     plain = user_data.removeprefix(_HEADER).removesuffix("{% endraw %}\n")
     plain = _FOUND.sub(str(number), plain)
-    invitation = file_in(plain, JOIN_FILE)
-    known = json.loads(invitation)
+    known = json.loads(file_in(plain, JOIN_FILE))
     known["token"] = one_time_token(known.pop("secret"), number)
-    return plain.replace(quoted(invitation), quoted(json.dumps(known, sort_keys=True)))
+    own = quoted(json.dumps(known, sort_keys=True))
+    return _INVITATION.sub(lambda found: found["before"] + own, plain, count=1)
 
 
 def one_time_token(secret: str, number: int) -> str:

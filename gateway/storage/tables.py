@@ -254,6 +254,8 @@ nodes = Table(
     Column("lease_until", UtcTime),
     Column("wanted", Boolean, nullable=False),
     Column("job", BigInteger),
+    Column("gang", String(32)),
+    Column("gang_number", Integer),
     Column("reason", Text, nullable=False),
     CheckConstraint("generation >= 0", name="generation"),
 )
