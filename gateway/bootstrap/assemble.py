@@ -61,7 +61,7 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     supplies = Supplies.of(settings)
     lister = lister_of(settings, machine)
     heartbeat = Heartbeat(polls_of(settings))
-    provisioner = provisioner_of(machine, database, ports, supplies, lister, heartbeat)
+    provisioner = provisioner_of(machine, database, ports, supplies, lister, heartbeat=heartbeat)
     node_runner = NodeRunner(provisioner, lister, ports.engine, settings.spool_dir, ready, heartbeat=heartbeat)
     hands = Hands()
     job_runner = JobRunner(ports, hands)

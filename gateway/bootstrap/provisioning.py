@@ -6,8 +6,9 @@ import base64
 import hashlib
 import hmac
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -18,7 +19,9 @@ from gateway.engines.power import Power
 from gateway.errors import BurstError, NotFound
 from gateway.identity.join import token_hash
 from gateway.provisioning.fleet import ElasticNode, Fleet
-from gateway.provisioning.launcher import Join, Owner
+from gateway.provisioning.gang import GangOrder
+from gateway.provisioning.gang_user_data import GangUserData, one_time_token, render_gang
+from gateway.provisioning.launcher import Join, Owner, order_of
 from gateway.provisioning.lifecycle import Limits
 from gateway.provisioning.listing import Lister
 from gateway.provisioning.provision import Provisioner
@@ -36,8 +39,17 @@ _LATE = timedelta(minutes=1)
 """Slurm gives up waiting for a node after its ResumeTimeout; soon after that nobody needs its token."""
 
 
+@dataclass(frozen=True)
+class GangJoin:
+    """How the machines of a gang become its nodes: what is stored of each, and the one text that all are given."""
+
+    token_hashes: tuple[str, ...]
+    """In the order of the nodes."""
+    user_data: str
+
+
 def provisioner_of(
-    machine: Machine, database: Database, ports: Ports, supplies: Supplies, lister: Lister, heartbeat: Heartbeat
+    machine: Machine, database: Database, ports: Ports, supplies: Supplies, lister: Lister, *, heartbeat: Heartbeat
 ) -> Provisioner:
     """Who makes and ends nodes."""
 
@@ -64,6 +76,7 @@ def provisioner_of(
         limits=limits_of(machine.settings),
         reaped=heartbeat.alive,
         owner_of=partial(_owner_of, ports),
+        invite_gang=partial(gang_invitation, machine),
         # One process a directory: whoever starts here takes the place of the one that held these locks.
         holder=f"{socket.gethostname()}:{machine.settings.directory}",
     )
@@ -113,18 +126,44 @@ def _owner_of(ports: Ports, job_id: int) -> Owner:
     return Owner(job.user, job.account)
 
 
+def gang_invitation(machine: Machine, nodes: Sequence[ElasticNode]) -> GangJoin:
+    """For nodes that are ordered together, in their order, each with the supply that is asked; the same every time."""
+    gang = GangOrder(tuple(order_of(machine.cluster, node, "") for node in nodes), "").token
+    secret = _secret(machine, f"gang\0{gang}")
+    data = GangUserData(
+        gang=gang,
+        secret=secret,
+        gateway_url=machine.node_url,
+        agent_url=machine.node_url + AGENT_PATH,
+        agent_sha256=_agent_sha256(),
+        audience=machine.audience,
+        user_authority=machine.node_authority.public_line,
+        facts=machine.node_facts(),
+    )
+    hashes = (token_hash(one_time_token(secret, number)) for number in range(len(nodes)))
+    return GangJoin(tuple(hashes), render_gang(data))
+
+
 def _invitation(machine: Machine, node: ElasticNode) -> Join:
-    text = f"join\0{node.name}\0{node.generation}"
-    token = base64.urlsafe_b64encode(hmac.digest(machine.secret, text.encode(), "sha256")).decode().rstrip("=")
+    token = _secret(machine, f"join\0{node.name}\0{node.generation}")
     data = UserData(
         node=node.name,
         gateway_url=machine.node_url,
         token=token,
         agent_url=machine.node_url + AGENT_PATH,
-        agent_sha256=hashlib.sha256(agent_text().encode()).hexdigest(),
+        agent_sha256=_agent_sha256(),
         audience=machine.audience,
         generation=node.generation,
         user_authority=machine.node_authority.public_line,
         facts=machine.node_facts(),
     )
     return Join(token_hash(token), render(data))
+
+
+def _secret(machine: Machine, purpose: str) -> str:
+    """What only this gateway can make, and makes again: base64url of an HMAC-SHA256."""
+    return base64.urlsafe_b64encode(hmac.digest(machine.secret, purpose.encode(), "sha256")).decode().rstrip("=")
+
+
+def _agent_sha256() -> str:
+    return hashlib.sha256(agent_text().encode()).hexdigest()

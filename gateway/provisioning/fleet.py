@@ -84,6 +84,9 @@ class Fleet(Protocol):
     def get(self, name: str) -> ElasticNode:
         """One node. Raises NotFound."""
 
+    def of_gang(self, gang: str, number: int) -> ElasticNode:
+        """The node that has this place in the gang of this token. Raises NotFound."""
+
     def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
         """Every node, or those in ``states``, by name."""
 

@@ -269,7 +269,7 @@ class Launcher:
 PASSING = (Capacity, Quota, BootstrapFailed)
 """Refusals that pass: machines end, quotas grow, images are mended."""
 
-NOT_ORDERED: Mapping[str, None | str] = {
+NOT_ORDERED: Mapping[str, str | None] = {
     **dict.fromkeys(("supply", "gang", "gang_number", "ordered_at", "lock_until")),
     "lock": "",
 }

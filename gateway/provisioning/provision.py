@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import structlog
@@ -98,7 +98,7 @@ class Provisioner:
 
         Another worker's move makes it a no-op.
         """
-        verdict = decide(node, machine, slurm, self.now(), self.limits, drain)
+        verdict = decide(node, machine, slurm, self.now(), limits=self.limits, drain=drain)
         try:
             self._perform(node, verdict, machine)
         except Conflict:
@@ -128,12 +128,12 @@ class Provisioner:
             nodes = {node.name: node for node in fleet.all()}
             effects = fleet.effects()
         for effect in effects:
-            self._isolated(lambda effect=effect: self._settle(effect, nodes.get(effect.node)), effect.machine_id)
+            self._isolated(partial(self._settle, effect, nodes.get(effect.node)), effect.machine_id)
         found = orphans(machines, nodes)
         for machine in found:
             if machine.id in seen_before:
                 log.warning("ends a stray machine", machine=machine.id, node=machine.node)
-                self._isolated(lambda machine=machine: self.provider.destroy(machine.id), machine.id)
+                self._isolated(partial(self.provider.destroy, machine.id), machine.id)
         return frozenset(machine.id for machine in found)
 
     @cached_property

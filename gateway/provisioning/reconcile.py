@@ -26,6 +26,7 @@ every answer of that source would have led to the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -102,6 +103,7 @@ def decide(
     machine: Seen,
     slurm: SlurmStates,
     now: datetime,
+    *,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     drain: Drain = Drain.NONE,
 ) -> Verdict:
@@ -112,7 +114,7 @@ def decide(
     """
     if isinstance(slurm, frozenset) and not slurm <= NODE_STATES:
         slurm = Source.UNREAD
-    verdict = _decide(node, machine, slurm, now, limits, drain)
+    verdict = _RULES[node.state](_Look(node, machine, slurm, now, limits, drain))
     if slurm == UNKNOWN and verdict.act in {Act.FAIL, Act.OUT_OF_SERVICE}:
         # Of a node that it does not have Slurm cannot be told anything.
         return Verdict(Act.DESTROY, verdict.text)
@@ -143,149 +145,184 @@ def due(node: ElasticNode, now: datetime) -> bool:
     return _age(node, now) >= BACK_OFF_S.get(node.state, 0)
 
 
-def _decide(
-    node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime, limits: Limits, drain: Drain
-) -> Verdict:
-    match node.state:
-        case NodeState.OFF:
-            return _off(node, slurm)
-        case NodeState.INTENT | NodeState.REQUESTED | NodeState.AMBIGUOUS | NodeState.CAPACITY_BLOCKED:
-            return _given_up(node, slurm) or _ordering(node, now, limits)
-        case NodeState.PENDING | NodeState.BOOTING:
-            return _given_up(node, slurm) or _starting(node, machine, now)
-        case NodeState.BOOTSTRAPPED:
-            return _given_up(node, slurm) or _joining(node, machine, slurm, now)
-        case NodeState.IDLE | NodeState.BUSY:
-            return _usable(node, machine, slurm, now, drain)
-        case NodeState.PREEMPTING:
-            return _gone(node, machine, now) or Verdict(Act.REQUEUE, node.reason or "preempted")
-        case NodeState.DRAINING | NodeState.STAGING_OUT:
-            return _leaving(node, machine, slurm, now)
-        case NodeState.QUARANTINED:
-            return _quarantined(node, slurm, now)
-        case NodeState.FAILED_BOOT:
-            return Verdict(Act.DESTROY, node.reason)
-        case NodeState.TERMINATING | NodeState.STUCK_TERMINATING:
-            return _ending(node, machine, now)
+@dataclass(frozen=True)
+class _Look:
+    """A node as all sources have it at one moment."""
+
+    node: ElasticNode
+    machine: Seen
+    slurm: SlurmStates
+    now: datetime
+    limits: Limits
+    drain: Drain
+
+    @property
+    def age_s(self) -> float:
+        """How long the node has been in its state."""
+        return _age(self.node, self.now)
+
+    @property
+    def up(self) -> bool:
+        """Whether Slurm says that it can use the node."""
+        return isinstance(self.slurm, frozenset) and is_up(self.slurm)
+
+    @property
+    def blind(self) -> bool:
+        """Whether the cloud was not read."""
+        return self.machine is Source.UNREAD
+
+    def has(self, words: Collection[str]) -> bool:
+        """Whether Slurm says one of these words."""
+        return isinstance(self.slurm, frozenset) and bool(self.slurm & frozenset(words))
+
+    @property
+    def working(self) -> NodeState:
+        """What a node in service is: BUSY or IDLE."""
+        return NodeState.BUSY if self.has(_WORKING) else NodeState.IDLE
 
 
-def _off(node: ElasticNode, slurm: SlurmStates) -> Verdict:
-    if node.wanted:
+def _off(look: _Look) -> Verdict:
+    if look.node.wanted:
         return _move(NodeState.INTENT, "Slurm asked for it")
-    if isinstance(slurm, frozenset) and "POWERING_UP" in slurm and "DOWN" not in slurm:
+    if look.has({"POWERING_UP"}) and not look.has({"DOWN"}):
         return _move(NodeState.INTENT, "Slurm waits for it, though its request was lost")
     return NOTHING
 
 
-def _given_up(node: ElasticNode, slurm: SlurmStates) -> Verdict | None:
-    if not gave_up(slurm):
-        return None
-    text = "Slurm gave up waiting for it"
-    return _move(NodeState.OFF, text) if node.state is NodeState.INTENT else Verdict(Act.DESTROY, text)
-
-
-def _ordering(node: ElasticNode, now: datetime, limits: Limits) -> Verdict:
-    if text := waited_out(node, now, limits):
+def _ordering(look: _Look) -> Verdict:
+    if gave_up(look.slurm):
+        return _given_up(look)
+    if text := waited_out(look.node, look.now, look.limits):
         return Verdict(Act.FAIL, text)
-    return Verdict(Act.LAUNCH) if due(node, now) else NOTHING
+    return Verdict(Act.LAUNCH) if due(look.node, look.now) else NOTHING
 
 
-def _starting(node: ElasticNode, machine: Seen, now: datetime) -> Verdict:
-    if isinstance(machine, Machine) and machine.no_room:
-        return Verdict(Act.ELSEWHERE, machine.no_room)
-    if (gone := _gone(node, machine, now)) is not None:
-        return gone
-    if machine is Source.UNREAD:
-        return NOTHING
-    if node.state is NodeState.PENDING and isinstance(machine, Machine) and machine.state is MachineState.RUNNING:
+def _starting(look: _Look) -> Verdict:
+    if gave_up(look.slurm):
+        return _given_up(look)
+    if isinstance(look.machine, Machine) and look.machine.no_room:
+        return Verdict(Act.ELSEWHERE, look.machine.no_room)
+    if (gone := _gone(look)) is not None or look.blind:
+        return gone or NOTHING
+    runs = isinstance(look.machine, Machine) and look.machine.state is MachineState.RUNNING
+    if look.node.state is NodeState.PENDING and runs:
         return _move(NodeState.BOOTING, "its machine runs")
-    return _overdue(node, now, "no word from it")
+    return _overdue(look, "no word from it")
 
 
-def _joining(node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime) -> Verdict:
-    if (gone := _gone(node, machine, now)) is not None:
+def _joining(look: _Look) -> Verdict:
+    if gave_up(look.slurm):
+        return _given_up(look)
+    if (gone := _gone(look)) is not None:
         return gone
-    if isinstance(slurm, frozenset) and is_up(slurm):
-        return _move(_working(slurm), "slurmd registered")
-    if machine is Source.UNREAD or slurm is Source.UNREAD:
-        return NOTHING
-    return _overdue(node, now, "slurmd did not register")
+    if look.up:
+        return _move(look.working, "slurmd registered")
+    return NOTHING if look.blind or look.slurm is Source.UNREAD else _overdue(look, "slurmd did not register")
 
 
-def _usable(node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime, drain: Drain) -> Verdict:
-    if (gone := _gone(node, machine, now)) is not None:
+def _usable(look: _Look) -> Verdict:
+    if (gone := _gone(look)) is not None:
         # Slurm hears of it: then the listing lacks it wrongly, and a running job is not to be lost to that. But of a
         # machine that stopped Slurm knows nothing for minutes (SlurmdTimeout).
-        missed = machine is None and (isinstance(slurm, Source) or is_up(slurm))
+        missed = look.machine is None and (look.slurm is Source.UNREAD or look.up)
         return NOTHING if missed else gone
-    if isinstance(machine, Machine) and machine.preempted:
-        return _move(NodeState.PREEMPTING, f"preempted: {machine.preempted}")
-    if isinstance(slurm, Source):
+    if isinstance(look.machine, Machine) and look.machine.preempted:
+        return _move(NodeState.PREEMPTING, f"preempted: {look.machine.preempted}")
+    if look.slurm is Source.UNREAD:
         return NOTHING
-    if "POWERED_DOWN" in slurm and not slurm & _ASKED_FOR:
-        return _move(NodeState.DRAINING, "Slurm has powered it down")
-    if not is_up(slurm):
-        return _unheard(node, machine, slurm, now, drain)
-    if node.unheard_since is not None:
+    return _heard(look) if look.up else _unheard(look)
+
+
+def _heard(look: _Look) -> Verdict:
+    if look.node.unheard_since is not None:
         return Verdict(Act.HEARD)
-    if _working(slurm) is not node.state:
-        return _move(_working(slurm), "a job is on it" if slurm & _WORKING else "no job is on it")
+    if look.working is not look.node.state:
+        return _move(look.working, "a job is on it" if look.working is NodeState.BUSY else "no job is on it")
     return NOTHING
 
 
-def _unheard(node: ElasticNode, machine: Seen, slurm: frozenset[str], now: datetime, drain: Drain) -> Verdict:
+def _unheard(look: _Look) -> Verdict:
     """Its machine runs, but Slurm cannot use it."""
-    if node.unheard_since is None:
+    if look.has({"POWERED_DOWN"}) and not look.has(_ASKED_FOR):
+        return _move(NodeState.DRAINING, "Slurm has powered it down")
+    since = look.node.unheard_since
+    if since is None:
         return Verdict(Act.UNHEARD)
-    if (now - node.unheard_since).total_seconds() <= HUNG_S:
+    if (look.now - since).total_seconds() <= HUNG_S:
         return NOTHING
-    if slurm == UNKNOWN:
+    if look.slurm == UNKNOWN:
         return _move(NodeState.DRAINING, "Slurm no longer knows it")
-    if drain is Drain.FOREIGN or machine is Source.UNREAD:
+    if look.drain is Drain.FOREIGN or look.blind:
         return NOTHING
     return Verdict(Act.FAIL, f"Slurm has not heard from it for {HUNG_S} s")
 
 
-def _leaving(node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime) -> Verdict:
+def _preempting(look: _Look) -> Verdict:
+    return _gone(look) or Verdict(Act.REQUEUE, look.node.reason or "preempted")
+
+
+def _leaving(look: _Look) -> Verdict:
     """Of a node that Slurm gave back no job is left; else the job's end, and that of its epilog, is waited for."""
-    over = _age(node, now) > DEADLINE_S[NodeState.STAGING_OUT]
-    lost = machine is None or (isinstance(machine, Machine) and machine.state is not MachineState.RUNNING)
-    if over or (isinstance(slurm, frozenset) and (lost or not (is_up(slurm) and slurm & _WORKING))):
-        return Verdict(Act.DESTROY, node.reason)
+    if look.age_s > DEADLINE_S[NodeState.STAGING_OUT]:
+        return Verdict(Act.DESTROY, look.node.reason)
+    runs = look.blind or (isinstance(look.machine, Machine) and look.machine.state is MachineState.RUNNING)
+    if look.slurm is Source.UNREAD or (runs and look.up and look.working is NodeState.BUSY):
+        return NOTHING
+    return Verdict(Act.DESTROY, look.node.reason)
+
+
+def _quarantined(look: _Look) -> Verdict:
+    if look.node.wanted or look.age_s > DEADLINE_S[NodeState.QUARANTINED]:
+        return Verdict(Act.DESTROY, look.node.reason)
+    if look.has(_UP | _ASKED_FOR) and not look.has({"DOWN"}):
+        return Verdict(Act.OUT_OF_SERVICE, look.node.reason or "it has less than its size promised")
     return NOTHING
 
 
-def _quarantined(node: ElasticNode, slurm: SlurmStates, now: datetime) -> Verdict:
-    if node.wanted or _age(node, now) > DEADLINE_S[NodeState.QUARANTINED]:
-        return Verdict(Act.DESTROY, node.reason)
-    if isinstance(slurm, frozenset) and slurm & (_UP | _ASKED_FOR) and "DOWN" not in slurm:
-        return Verdict(Act.OUT_OF_SERVICE, node.reason or "it has less than its size promised")
-    return NOTHING
+def _failed(look: _Look) -> Verdict:
+    return Verdict(Act.DESTROY, look.node.reason)
 
 
-def _ending(node: ElasticNode, machine: Seen, now: datetime) -> Verdict:
-    if machine is None:
+def _ending(look: _Look) -> Verdict:
+    if look.machine is None:
         return _move(NodeState.OFF, "its machine is gone")
-    if node.state is NodeState.TERMINATING and _age(node, now) > DEADLINE_S[NodeState.TERMINATING]:
+    if look.node.state is NodeState.TERMINATING and look.age_s > DEADLINE_S[NodeState.TERMINATING]:
         return _move(NodeState.STUCK_TERMINATING, "its machine does not end; it still counts")
-    return Verdict(Act.DESTROY, node.reason) if isinstance(machine, Machine) else NOTHING
+    return NOTHING if look.blind else Verdict(Act.DESTROY, look.node.reason)
 
 
-def _gone(node: ElasticNode, machine: Seen, now: datetime) -> Verdict | None:
-    if isinstance(machine, Machine) and machine.state in {MachineState.ERROR, MachineState.STOPPED}:
-        return Verdict(Act.FAIL, f"its machine is {machine.state}")
-    if machine is None and _age(node, now) > _UNSEEN_GRACE_S:
+_RULES: Mapping[NodeState, Callable[[_Look], Verdict]] = {
+    NodeState.OFF: _off,
+    **dict.fromkeys(
+        (NodeState.INTENT, NodeState.CAPACITY_BLOCKED, NodeState.REQUESTED, NodeState.AMBIGUOUS), _ordering
+    ),
+    **dict.fromkeys((NodeState.PENDING, NodeState.BOOTING), _starting),
+    NodeState.BOOTSTRAPPED: _joining,
+    **dict.fromkeys((NodeState.IDLE, NodeState.BUSY), _usable),
+    NodeState.PREEMPTING: _preempting,
+    **dict.fromkeys((NodeState.DRAINING, NodeState.STAGING_OUT), _leaving),
+    NodeState.QUARANTINED: _quarantined,
+    NodeState.FAILED_BOOT: _failed,
+    **dict.fromkeys((NodeState.TERMINATING, NodeState.STUCK_TERMINATING), _ending),
+}
+
+
+def _given_up(look: _Look) -> Verdict:
+    text = "Slurm gave up waiting for it"
+    return _move(NodeState.OFF, text) if look.node.state is NodeState.INTENT else Verdict(Act.DESTROY, text)
+
+
+def _gone(look: _Look) -> Verdict | None:
+    if isinstance(look.machine, Machine) and look.machine.state in {MachineState.ERROR, MachineState.STOPPED}:
+        return Verdict(Act.FAIL, f"its machine is {look.machine.state}")
+    if look.machine is None and look.age_s > _UNSEEN_GRACE_S:
         return Verdict(Act.FAIL, "its machine is gone")
     return None
 
 
-def _overdue(node: ElasticNode, now: datetime, what: str) -> Verdict:
-    limit = DEADLINE_S[node.state]
-    return Verdict(Act.FAIL, f"{what} within {limit} s") if _age(node, now) > limit else NOTHING
-
-
-def _working(slurm: frozenset[str]) -> NodeState:
-    return NodeState.BUSY if slurm & _WORKING else NodeState.IDLE
+def _overdue(look: _Look, what: str) -> Verdict:
+    limit = DEADLINE_S[look.node.state]
+    return Verdict(Act.FAIL, f"{what} within {limit} s") if look.age_s > limit else NOTHING
 
 
 def _move(state: NodeState, text: str) -> Verdict:

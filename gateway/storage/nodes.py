@@ -53,6 +53,13 @@ class SqlFleet:
             raise NotFound(f"There is no node {name}.", hint="`burst nodes` lists them")
         return _node(row)
 
+    def of_gang(self, gang: str, number: int) -> ElasticNode:
+        """See ``Fleet.of_gang``."""
+        query = select(nodes).where(nodes.c.gang == gang, nodes.c.gang_number == number)
+        if (row := self._connection.execute(query).mappings().first()) is None:
+            raise NotFound(f"There is no node {number} of gang {gang}.")
+        return _node(row)
+
     def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
         """See ``Fleet.all``."""
         query = select(nodes).order_by(nodes.c.name)
