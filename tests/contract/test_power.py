@@ -66,7 +66,7 @@ def test_i23_what_an_operator_said_of_a_node_survives_the_end_of_its_machine(eng
 
 def test_i14_a_preempted_node_takes_no_job_and_its_own_runs_again(jobs, engine, power):
     """Drained as ours; the job that runs there is requeued, one that ran there is not."""
-    job = jobs.submit("test $SLURM_RESTART_COUNT || sleep 60", options={"nodelist": NAME})
+    job = jobs.submit("test $SLURM_RESTART_COUNT || sleep 60", nodelist=NAME)
     jobs.until(job, ran)
     power.requeue(NAME, job, "preempted: in two minutes")
     assert "DRAIN" in look(engine).states
