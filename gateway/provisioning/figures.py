@@ -20,9 +20,7 @@ from gateway.provisioning.supply import cloud_of
 
 NODES = Gauge("burst_nodes", "Nodes by size and state", ["offer", "state"])
 PRICE = Gauge("burst_nodes_credits_per_hour", "Price of all machines that cost now, by size", ["offer"])
-LAUNCHES = Counter(
-    "burst_launches", "Create calls by cloud and outcome: made, or the class of the error", ["cloud", "outcome"]
-)
+LAUNCHES = Counter("burst_launches", "Nodes ordered, by outcome: made, or the error's class", ["cloud", "outcome"])
 STATE_SECONDS = Histogram(
     "burst_node_state_seconds",
     "How long nodes were in a state that they left",
@@ -47,10 +45,10 @@ def count_nodes(nodes: Iterable[ElasticNode], prices_ucr: Mapping[str, int]) -> 
         PRICE.labels(offer).set(costing * price_ucr / _UCR)
 
 
-def launched(supply: str | None, error: CloudError | None = None) -> None:
-    """A create call was answered, or not: ``error`` says how."""
+def launched(supply: str, nodes: int, error: CloudError | None = None) -> None:
+    """An order for so many nodes was answered, or not: ``error`` says how."""
     outcome = "made" if error is None else type(error).__name__.lower()
-    LAUNCHES.labels(cloud_of(supply) if supply else "", outcome).inc()
+    LAUNCHES.labels(cloud_of(supply), outcome).inc(nodes)
 
 
 def left(node: ElasticNode, seconds: float) -> None:

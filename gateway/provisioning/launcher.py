@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 
 from gateway.errors import Ambiguous, BootstrapFailed, Capacity, CloudError, Conflict, LimitReached, Quota, Unlisted
+from gateway.provisioning import figures
 from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.fleet import Effect, ElasticNode, Fleet
 from gateway.provisioning.gang import GangOrder
@@ -107,6 +108,7 @@ class Launcher:
                 nodes = self._asking(nodes, supply)
                 machines = self._create(nodes)
             except CloudError as error:
+                figures.launched(supply, len(nodes), error)
                 if isinstance(error, Ambiguous) or error.retryable:
                     self._undecided(nodes, error)
                     return ""
@@ -114,6 +116,7 @@ class Launcher:
                 nodes = self._refused(nodes, refused)
                 supply = None
             else:
+                figures.launched(supply, len(nodes))
                 self._made(nodes, machines)
                 return ""
         if not any(isinstance(error, PASSING) for error in refused.values()):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway import wire
 from gateway.identity.authenticate import Reader
 from gateway.identity.authorise import Action, authorise, demand
-from gateway.jobs.job import Event
 from gateway.placement.offers import Offer
 from gateway.provisioning import figures
 from gateway.provisioning.fleet import ElasticNode, Fleet
@@ -52,7 +51,6 @@ class FleetService:
 
     def _view(self, fleet: Fleet, node: ElasticNode) -> wire.NodeView:
         timeline = fleet.timeline(node.name)
-        ordered_at = _ordered_at(timeline) if _exists(node) else None
         return wire.NodeView(
             name=node.name,
             generation=node.generation,
@@ -65,22 +63,18 @@ class FleetService:
             since=node.since,
             lease_until=node.lease_until,
             supply=node.supply,
-            ordered_at=ordered_at,
-            cost_ucr=self._cost_ucr(node, ordered_at),
+            ordered_at=node.ordered_at,
+            cost_ucr=self._cost_ucr(node),
             timeline=tuple(wire.EventView(**vars(event)) for event in timeline),
         )
 
-    def _cost_ucr(self, node: ElasticNode, ordered_at: datetime | None) -> int:
+    def _cost_ucr(self, node: ElasticNode) -> int:
         """Since its machine was ordered, at its size's price; rounded up, as bills are."""
         offer = next((each for each in self.known_offers if each.name == node.offer), None)
-        if ordered_at is None or offer is None:
+        if node.ordered_at is None or offer is None:
             return 0
-        return math.ceil(offer.price_ucr_per_hour * (self.now() - ordered_at).total_seconds() / 3600)
+        return math.ceil(offer.price_ucr_per_hour * (self.now() - node.ordered_at).total_seconds() / 3600)
 
 
 def _exists(node: ElasticNode) -> bool:
     return node.state is not NodeState.OFF
-
-
-def _ordered_at(timeline: Iterable[Event]) -> datetime | None:
-    return next((event.at for event in timeline if event.kind == NodeState.REQUESTED), None)

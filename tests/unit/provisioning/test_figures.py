@@ -38,8 +38,8 @@ def test_a_state_that_no_node_is_in_any_more_is_not_told() -> None:
 def test_launches_are_counted_by_what_the_cloud_said() -> None:
     """Given one machine made and one refused by quota, each has a count under its cloud."""
     before = value("burst_launches_total", cloud="c9", outcome="quota") or 0
-    figures.launched("c9/large@a+spot", Quota("no more"))
-    figures.launched("c9/large")
+    figures.launched("c9/large@a+spot", 1, Quota("no more"))
+    figures.launched("c9/large", 1)
     assert value("burst_launches_total", cloud="c9", outcome="quota") == before + 1
     assert value("burst_launches_total", cloud="c9", outcome="made") == 1
 
