@@ -139,7 +139,7 @@ def services(
         node_admin=NodeAdminService(
             ports.works, fleet, ports.engine, machine.provider, nodes.provisioner, nodes.wake, utc_now
         ),
-        reconciliation=ReconciliationService(ports.reads, ports.engine, clouds, utc_now),
+        reconciliation=ReconciliationService(ports.reads, ports.engine, clouds, nodes.provisioner.limits, utc_now),
         fleet=fleet,
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, utc_now),
         tokens=TokenService(ports.works, ports.reads, credentials, job_service, utc_now),

@@ -15,7 +15,6 @@ import structlog
 
 from gateway import wire
 from gateway.engines.engine import Engine
-from gateway.engines.power import OURS
 from gateway.errors import Conflict, InvalidRequest, NotFound, SchedulerUnavailable
 from gateway.identity.authenticate import Caller
 from gateway.identity.authorise import Action, authorise, demand
@@ -24,6 +23,7 @@ from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.provisioning.node import NodeProvider
 from gateway.service.acts import act_of
 from gateway.service.fleet import FleetService
+from gateway.slurm.states import GATEWAY_REASON as OURS
 from gateway.work import Work, Works
 
 log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ Invariant: it only reads; the verdicts are those of the very function that the g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,11 +14,13 @@ from gateway.engines.engine import Engine
 from gateway.errors import BurstError
 from gateway.identity.authenticate import Reader
 from gateway.identity.authorise import Action, authorise, demand
+from gateway.provisioning.drains import Drain, drain_of
 from gateway.provisioning.fleet import ElasticNode
-from gateway.provisioning.lifecycle import NodeState
+from gateway.provisioning.gangs import GangVerdict, Together, gangs_of, judge
+from gateway.provisioning.lifecycle import Limits, NodeState
 from gateway.provisioning.listing import Listing
 from gateway.provisioning.node import Leftover, Machine
-from gateway.provisioning.reconcile import SlurmStates, Source, decide, orphans
+from gateway.provisioning.reconcile import UNKNOWN, SlurmStates, Source, decide, orphans
 from gateway.work import Works
 
 
@@ -31,6 +33,10 @@ class Clouds:
     leftovers: Callable[[], tuple[Leftover, ...]]
 
 
+Told = tuple[SlurmStates, Drain]
+"""What Slurm says of a node, and who took it out of service."""
+
+
 @dataclass(frozen=True)
 class ReconciliationService:
     """Reads the three sources of truth: our records, Slurm, each cloud's listing; in this order."""
@@ -38,6 +44,7 @@ class ReconciliationService:
     reads: Works
     engine: Engine
     clouds: Clouds
+    limits: Limits
     now: Callable[[], datetime]
 
     def outlook(self, caller: Reader) -> wire.ReconciliationView:
@@ -49,22 +56,23 @@ class ReconciliationService:
         slurm = self._slurm(unread)
         listing = Listing(dict(self._listings(unread)))
         open_nodes = [node for node in nodes if node.state is not NodeState.OFF or node.wanted]
+        together = self._together(open_nodes, listing)
         known = {node.name: node for node in nodes}
         found = [machine for machines in listing.clouds.values() for machine in orphans(machines, known)]
         return wire.ReconciliationView(
             at=self.now(),
             unread=unread,
-            verdicts=tuple(self._verdict(node, listing, slurm) for node in open_nodes),
+            verdicts=tuple(self._verdict(node, listing, slurm, together.get(node.name)) for node in open_nodes),
             orphans=tuple(_orphan(machine) for machine in found),
             leftovers=tuple(self._leftovers(unread)),
         )
 
-    def _slurm(self, unread: dict[str, str]) -> Mapping[str, frozenset[str]] | Source:
+    def _slurm(self, unread: dict[str, str]) -> Mapping[str, Told] | None:
         try:
-            return {node.name: node.states for node in self.engine.nodes()}
+            return {node.name: (node.states, drain_of(node.states, node.reason)) for node in self.engine.nodes()}
         except BurstError as error:
             unread["slurm"] = error.detail
-            return Source.UNREAD
+            return None
 
     def _listings(self, unread: dict[str, str]) -> Iterator[tuple[str, tuple[Machine, ...]]]:
         for cloud in self.clouds.names:
@@ -80,19 +88,29 @@ class ReconciliationService:
         except BurstError as error:
             unread["leftovers"] = error.detail
 
+    def _together(self, nodes: Collection[ElasticNode], listing: Listing) -> Mapping[str, GangVerdict]:
+        """Node → the verdict on its gang, where it takes no step of its own."""
+        found: dict[str, GangVerdict] = {}
+        for gang in gangs_of(nodes):
+            verdict = judge(gang, {node.name: listing.of(node) for node in gang}, self.now(), self.limits)
+            if verdict.act is not Together.ALONE:
+                found |= {node.name: verdict for node in verdict.nodes or gang}
+        return found
+
     def _verdict(
-        self, node: ElasticNode, listing: Listing, slurm: Mapping[str, frozenset[str]] | Source
+        self, node: ElasticNode, listing: Listing, slurm: Mapping[str, Told] | None, together: GangVerdict | None
     ) -> wire.VerdictView:
-        states: SlurmStates = slurm if isinstance(slurm, Source) else slurm.get(node.name, Source.UNREAD)
+        unread: Told = (Source.UNREAD, Drain.NONE)
+        states, drain = unread if slurm is None else slurm.get(node.name, (UNKNOWN, Drain.NONE))
         machine = listing.of(node)
-        verdict = decide(node, machine, states, self.now())
+        alone = decide(node, machine, states, self.now(), limits=self.limits, drain=drain)
         return wire.VerdictView(
             node=node.name,
             state=node.state,
-            slurm=() if isinstance(states, Source) else tuple(sorted(states)),
+            slurm=tuple(sorted(states)) if isinstance(states, frozenset) else (),
             cloud=machine.state if isinstance(machine, Machine) else "none" if machine is None else "not read",
-            act=verdict.act,
-            text=verdict.text,
+            act=f"{together.act}, with its gang" if together else alone.act,
+            text=together.text if together else alone.text,
         )
 
 
