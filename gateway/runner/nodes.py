@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,11 +54,15 @@ class NodeRunner:
     hands: Hands = field(default_factory=Hands)
     workers: int = 8
     doubt: Doubt = field(default_factory=Doubt)
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that only go forward."""
+    pool: Executor | None = None
+    """What acts; None: ``workers`` threads of its own."""
 
     def __post_init__(self) -> None:
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="node")
+        self._pool = self.pool or ThreadPoolExecutor(self.workers, thread_name_prefix="node")
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
         self._orphans: dict[str, frozenset[str]] = {}
         self._reaped_at: dict[str, float] = {}
@@ -142,12 +146,12 @@ class NodeRunner:
 
     def _reap_due(self, *clouds: str) -> bool:
         oldest = min(self._reaped_at.get(cloud, 0.0) for cloud in clouds or self.lister.clouds)
-        return time.monotonic() - oldest >= _REAP_EVERY_S
+        return self.clock() - oldest >= _REAP_EVERY_S
 
     def _reap(self, listing: Listing) -> None:
         for cloud, machines in listing.clouds.items():
             if self._reap_due(cloud):
-                self._reaped_at[cloud] = time.monotonic()
+                self._reaped_at[cloud] = self.clock()
                 before = self._orphans.get(cloud, frozenset())
                 reap = partial(self.provisioner.reap, machines, before)
                 self._orphans[cloud] = attempt(f"end orphans at {cloud}", reap, failed=before)
