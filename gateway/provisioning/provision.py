@@ -191,7 +191,8 @@ class Provisioner:
             return node
         most = self.supplies.find(node.offer, supply).most
         with self.fleet() as fleet:
-            used = sum(each.supply == supply for each in fleet.all() if each.name != node.name)
+            kind = Supply(supply).kind
+            used = sum(Supply(each.supply or "").kind == kind for each in fleet.all() if each.name != node.name)
             if most is not None and used >= most and node.supply != supply:
                 raise LimitReached(f"all {most} that may be used are in use")
             now = self.now()

@@ -1,0 +1,205 @@
+"""What must hold in every world at every moment, whatever happens: the invariants that a simulation can see.
+
+Invariant: a checker believes nobody but the clouds, Slurm and the stored rows; it asks none of the code that it checks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.lifecycle import NodeState
+from gateway.provisioning.node import MachineState
+from gateway.testing.cloud import STALE_S
+from gateway.testing.machine import SimulatedMachine
+from gateway.testing.slurm_node import SlurmNode
+from gateway.testing.world import LOOP_S, Observer, Violation, World
+
+ORPHAN_S = 600.0
+"""I1: so long after it could be seen a machine of nobody is gone."""
+TWO_LOOPS_S = 2 * LOOP_S
+REQUEUE_S = 60.0
+
+
+def owner(world: World, machine: SimulatedMachine) -> ElasticNode | None:
+    """The open node that a machine is the present machine of, or may be."""
+    node = world.nodes.get(machine.order.node)
+    if node is None or node.state is NodeState.OFF or node.generation != machine.order.generation:
+        return None
+    return node if node.machine_id in {None, machine.outer_id} else None
+
+
+def unhindered(world: World, machine: SimulatedMachine) -> bool:
+    """Whether the gateway is up and can see and end a machine, and nothing lies to it."""
+    return world.process is not None and world.clouds[machine.cloud].well
+
+
+@dataclass
+class NoOrphan(Observer):
+    """I1: every machine belongs to an open intent, or is gone within ten minutes of being seen."""
+
+    ages: dict[SimulatedMachine, float] = field(default_factory=lambda: defaultdict(float))
+    worst_s: float = 0.0
+
+    def looked(self, world: World, passed_s: float) -> None:
+        """See ``Observer.looked``."""
+        for machine in world.machines:
+            if owner(world, machine) is not None:
+                self.ages.pop(machine, None)
+            elif unhindered(world, machine) and machine.state is not MachineState.TERMINATING:
+                self.ages[machine] += passed_s
+                self.worst_s = max(self.worst_s, self.ages[machine])
+                if self.ages[machine] > ORPHAN_S:
+                    raise Violation(1, f"{machine.outer_id} for {machine.node} belongs to nobody")
+
+
+@dataclass
+class OneMachine(Observer):
+    """I2: a node's generation has one machine; of a node's generations one is alive, but for two loops."""
+
+    together: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def made(self, world: World, machine: SimulatedMachine) -> None:
+        """See ``Observer.made``."""
+        same = [each for each in world.machines if each.node == machine.node and each.made_by_order and _counts(each)]
+        if len(same) > 1 and not any(each.forgotten for each in same):
+            raise Violation(2, f"{machine.node} has {[each.outer_id for each in same]}")
+
+    def looked(self, world: World, passed_s: float) -> None:
+        """See ``Observer.looked``."""
+        generations: dict[str, dict[int, SimulatedMachine]] = defaultdict(dict)
+        for machine in world.machines:
+            if machine.made_by_order and _counts(machine):
+                generations[machine.order.node][machine.order.generation] = machine
+        for name, alive in generations.items():
+            if len(alive) < 2:  # noqa: PLR2004 - one is as it should be
+                self.together.pop(name, None)
+            elif all(unhindered(world, machine) for machine in alive.values()):
+                self.together[name] += passed_s
+                # Two looks to be sure of what belongs to nobody, after the longest lag of a listing.
+                if self.together[name] > TWO_LOOPS_S + STALE_S + 2 * LOOP_S:
+                    raise Violation(2, f"{name} lives in the generations {sorted(alive)}")
+
+
+@dataclass
+class Limits(Observer):
+    """I3: never are more machines of a cloud's size alive or on their way than may be."""
+
+    most_seen: Counter[str] = field(default_factory=Counter)
+
+    def made(self, world: World, machine: SimulatedMachine) -> None:
+        """See ``Observer.made``."""
+        alive = sum(each.made_by_order and not each.forgotten for each in world.clouds[machine.cloud].live.values())
+        self.most_seen[machine.cloud] = max(alive, self.most_seen[machine.cloud])
+        if alive > world.shape.nodes:
+            raise Violation(3, f"{alive} machines for {world.shape.nodes} nodes at {machine.cloud}")
+        if world.shape.most is not None and alive > world.shape.most:
+            raise Violation(3, f"{alive} machines at {machine.cloud}, which may have {world.shape.most}")
+
+
+@dataclass
+class NoLoss(Observer):
+    """I11, I18, I19, I24: a machine that does its job is not ended, nor its node set down, on no evidence."""
+
+    def called(self, world: World, call: str, what: str) -> None:
+        """See ``Observer.called``."""
+        if call == "destroy":
+            machine = next((each for each in world.machines if each.outer_id == what), None)
+            if machine is not None and at_work(world, machine):
+                raise Violation(_blame(world, machine), f"{what} is ended with a job on {machine.node}")
+
+    def set(self, world: World, node: SlurmNode, state: str) -> None:
+        """See ``Observer.set``."""
+        if state == "DOWN":
+            machine = next((each for each in world.machines if each.order.node == node.name), None)
+            if machine is not None and at_work(world, machine):
+                raise Violation(_blame(world, machine), f"{node.name} is set down with a job on it")
+
+
+@dataclass
+class AdminsDrain(Observer):
+    """I23: what an administrator drained, nobody else takes back."""
+
+    def set(self, world: World, node: SlurmNode, state: str) -> None:
+        """See ``Observer.set``."""
+        del world
+        out = "DRAIN" in node.flags or node.base == "DOWN"
+        ours = node.reason.startswith(("gateway:", "ResumeTimeout reached", "Not responding"))
+        if state == "RESUME" and out and not ours:
+            raise Violation(23, f"{node.name} was drained for {node.reason!r}")
+
+
+@dataclass
+class WithCause(Observer):
+    """I15: nothing is ordered that Slurm did not ask for, nor where nobody looks after what there is."""
+
+    listed_at: dict[str, float] = field(default_factory=dict)
+
+    def made(self, world: World, machine: SimulatedMachine) -> None:
+        """See ``Observer.made``."""
+        if machine.order.node not in world.asked:
+            raise Violation(15, f"nobody asked for {machine.node}")
+
+    def called(self, world: World, call: str, what: str) -> None:
+        """See ``Observer.called``."""
+        if call == "listed":
+            self.listed_at[what] = world.time.seconds
+
+
+@dataclass
+class Requeued(Observer):
+    """I14: a job whose machine was stopped is queued again within two loops of when it could be seen."""
+
+    lost: dict[SimulatedMachine, float] = field(default_factory=lambda: defaultdict(float))
+
+    def looked(self, world: World, passed_s: float) -> None:
+        """See ``Observer.looked``."""
+        for machine in world.machines:
+            if machine.state is not MachineState.STOPPED or _job_on(world, machine) is None:
+                self.lost.pop(machine, None)
+            elif unhindered(world, machine) and _slurm_reached(world) and owner(world, machine) is not None:
+                self.lost[machine] += passed_s
+                if self.lost[machine] > REQUEUE_S + LOOP_S:
+                    raise Violation(14, f"the job on {machine.node} waits for a machine that stopped")
+
+
+def at_work(world: World, machine: SimulatedMachine) -> bool:
+    """Whether a job runs on a machine, and neither it nor anybody's word is a reason to end it."""
+    node = world.nodes.get(machine.order.node)
+    mine = node is not None and node.generation == machine.order.generation and node.machine_id == machine.outer_id
+    if not mine or not machine.healthy or not machine.answers:
+        return False
+    if machine.order.node in world.replayed:
+        return False  # Slurm's own late word has it ended
+    return _job_on(world, machine) is not None
+
+
+def _job_on(world: World, machine: SimulatedMachine) -> int | None:
+    node = world.slurm.known.get(machine.order.node)
+    if node is None or node.job is None or node.base != "IDLE" or not node.up:
+        return None
+    job = world.slurm.open_jobs.get(node.job)
+    return job.id if job is not None and job.started_at is not None else None
+
+
+def _slurm_reached(world: World) -> bool:
+    return not world.slurm.away and world.time.seconds >= world.slurm.deaf_until
+
+
+def _blame(world: World, machine: SimulatedMachine) -> int:
+    cloud = world.clouds[machine.cloud]
+    if cloud.holds("auth"):
+        return 18
+    if world.slurm.known[machine.order.node].strange:
+        return 19
+    return 24 if machine.plan.skew else 11
+
+
+def _counts(machine: SimulatedMachine) -> bool:
+    return machine.state is not MachineState.TERMINATING
+
+
+def checkers() -> tuple[Observer, ...]:
+    """One of each."""
+    return (NoOrphan(), OneMachine(), Limits(), NoLoss(), AdminsDrain(), WithCause(), Requeued())

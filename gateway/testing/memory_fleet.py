@@ -1,0 +1,97 @@
+"""MemoryFleet: the stored nodes in memory, for histories by the ten thousand; it keeps ``Fleet``'s contract.
+
+Invariant: what a transaction changed is seen by others once it ends without an error, and never if it does not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from typing import Any
+
+from gateway.errors import Conflict, NotFound
+from gateway.jobs.job import Event
+from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.lifecycle import NodeState, may_move
+
+_FIELDS = tuple(field.name for field in fields(ElasticNode))
+
+
+@dataclass
+class MemoryNodes:
+    """All rows, and the transactions on them; one at a time."""
+
+    rows: dict[str, ElasticNode] = field(default_factory=dict)
+    events: dict[tuple[str, int], list[Event]] = field(default_factory=lambda: defaultdict(list))
+    moves: int = 0
+
+    @contextmanager
+    def begin(self) -> Iterator[MemoryFleet]:
+        """A transaction."""
+        fleet = MemoryFleet(self)
+        yield fleet
+        self.rows.update(fleet.changed)
+        for key, event in fleet.told:
+            self.events[key].append(event)
+        self.moves += len(fleet.told)
+
+
+class MemoryFleet:
+    """Implements ``gateway.provisioning.fleet.Fleet`` in one transaction."""
+
+    def __init__(self, nodes: MemoryNodes) -> None:
+        self._nodes = nodes
+        self.changed: dict[str, ElasticNode] = {}
+        self.told: list[tuple[tuple[str, int], Event]] = []
+
+    def add(self, name: str, offer: str, now: datetime) -> None:
+        """See ``Fleet.add``."""
+        if name not in self._nodes.rows and name not in self.changed:
+            self.changed[name] = ElasticNode(name, 0, NodeState.OFF, offer, now)
+
+    def get(self, name: str) -> ElasticNode:
+        """See ``Fleet.get``."""
+        if (node := self.changed.get(name) or self._nodes.rows.get(name)) is None:
+            raise NotFound(f"There is no node {name}.", hint="`burst nodes` lists them")
+        return node
+
+    def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
+        """See ``Fleet.all``."""
+        rows = self._nodes.rows | self.changed if self.changed else self._nodes.rows
+        return tuple(rows[name] for name in sorted(rows) if states is None or rows[name].state in states)
+
+    def move(self, node: ElasticNode, state: NodeState, now: datetime, text: str, **facts: Any) -> ElasticNode:
+        """See ``Fleet.move``."""
+        if not may_move(node.state, state):
+            raise Conflict(f"Node {node.name} cannot go from {node.state} to {state}.")
+        moved = replace(node, state=state, since=now, **facts)
+        self._record(node, moved)
+        self.tell(moved, now, state, text)
+        return moved
+
+    def note(self, node: ElasticNode, **facts: Any) -> ElasticNode:
+        """See ``Fleet.note``."""
+        noted = replace(node, **facts)
+        self._record(node, noted)
+        return noted
+
+    def tell(self, node: ElasticNode, now: datetime, kind: str, text: str) -> None:
+        """See ``Fleet.tell``."""
+        self.told.append(((node.name, node.generation), Event(now, kind, text)))
+
+    def timeline(self, name: str) -> tuple[Event, ...]:
+        """See ``Fleet.timeline``."""
+        key = (name, self.get(name).generation)
+        return (*self._nodes.events.get(key, ()), *(event for each, event in self.told if each == key))
+
+    def _record(self, old: ElasticNode, new: ElasticNode) -> None:
+        differing = {name: value for name in _FIELDS if (value := getattr(new, name)) != getattr(old, name)}
+        if not differing:
+            return
+        current = self.get(old.name)
+        if (current.state, current.generation) != (old.state, old.generation):
+            raise Conflict(f"Node {old.name} was moved by somebody else.")
+        self.changed[old.name] = replace(current, **differing)
