@@ -105,6 +105,7 @@ def _condition(world: World, a: int, b: int) -> None:
 
 def _slow(world: World, a: int, b: int) -> None:
     _cloud(world, b).latency_s = (0.0, 2.0, 20.0, 70.0)[a % 4]
+    world.time.sleepy = True
 
 
 def _plan(world: World, a: int, b: int) -> None:

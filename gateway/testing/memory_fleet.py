@@ -6,9 +6,9 @@ Invariant: what a transaction changed is seen by others once it ends without an 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +16,6 @@ from gateway.errors import Conflict, NotFound
 from gateway.jobs.job import Event
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import NodeState, may_move
-
-_FIELDS = tuple(field.name for field in fields(ElasticNode))
 
 
 @dataclass
@@ -27,6 +25,7 @@ class MemoryNodes:
     rows: dict[str, ElasticNode] = field(default_factory=dict)
     events: dict[tuple[str, int], list[Event]] = field(default_factory=lambda: defaultdict(list))
     moves: int = 0
+    _names: tuple[str, ...] = ()
 
     @contextmanager
     def begin(self) -> Iterator[MemoryFleet]:
@@ -37,6 +36,12 @@ class MemoryNodes:
         for key, event in fleet.told:
             self.events[key].append(event)
         self.moves += len(fleet.told)
+
+    def names(self, rows: Mapping[str, ElasticNode]) -> tuple[str, ...]:
+        """The names in order; nodes are added and never taken away."""
+        if len(self._names) != len(rows):
+            self._names = tuple(sorted(rows))
+        return self._names
 
 
 class MemoryFleet:
@@ -61,7 +66,7 @@ class MemoryFleet:
     def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
         """See ``Fleet.all``."""
         rows = self._nodes.rows | self.changed if self.changed else self._nodes.rows
-        return tuple(rows[name] for name in sorted(rows) if states is None or rows[name].state in states)
+        return tuple(rows[name] for name in self._nodes.names(rows) if states is None or rows[name].state in states)
 
     def move(self, node: ElasticNode, state: NodeState, now: datetime, text: str, **facts: Any) -> ElasticNode:
         """See ``Fleet.move``."""
@@ -88,10 +93,14 @@ class MemoryFleet:
         return (*self._nodes.events.get(key, ()), *(event for each, event in self.told if each == key))
 
     def _record(self, old: ElasticNode, new: ElasticNode) -> None:
-        differing = {name: value for name in _FIELDS if (value := getattr(new, name)) != getattr(old, name)}
+        before = vars(old)
+        differing = {name: value for name, value in vars(new).items() if value != before[name]}
         if not differing:
             return
         current = self.get(old.name)
+        if current is old:
+            self.changed[old.name] = new
+            return
         if (current.state, current.generation) != (old.state, old.generation):
             raise Conflict(f"Node {old.name} was moved by somebody else.")
         self.changed[old.name] = replace(current, **differing)

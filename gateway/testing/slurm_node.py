@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from gateway.engines.engine import SchedulerNode
 
 RESUME_TIMEOUT_S = 900.0
-SUSPEND_TIMEOUT_S = 120.0
-SUSPEND_TIME_S = 300.0
+SUSPEND_TIMEOUT_S = 60.0
+SUSPEND_TIME_S = 90.0
 SLURMD_TIMEOUT_S = 300.0
 SILENT_S = 60.0
 """A node that said nothing for so long has the flag NOT_RESPONDING."""

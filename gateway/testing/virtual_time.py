@@ -26,6 +26,8 @@ class VirtualTime:
         self.seconds = 0.0
         self.skew = timedelta()
         """What the wall clock is wrong by; ``monotonic`` is not."""
+        self.sleepy = False
+        """Whether anybody may sleep; else what is begun ends before anything else, and needs no task of its own."""
         self._order = count()
         self._planned: list[tuple[float, int, Callable[[], Any]]] = []
         self._hub = getcurrent()
@@ -88,24 +90,25 @@ class Tasks(Executor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """See ``Executor.submit``."""
-        future: Future[T] = Future()
         if self._ended:
-            return future
-
-        def run() -> None:
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except GreenletExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - it is whoever waits for it that hears of it
-                future.set_exception(error)
-            finally:
-                self._running.pop(task, None)
-
-        task = greenlet(run)
+            return Future()
+        if not self._time.sleepy:
+            return _done(lambda: fn(*args, **kwargs))
+        future: Future[T] = Future()
+        task = greenlet(lambda: self._run(future, lambda: fn(*args, **kwargs)))
         self._running[task] = None
         task.switch()
         return future
+
+    def _run(self, future: Future[T], call: Callable[[], T]) -> None:
+        try:
+            future.set_result(call())
+        except GreenletExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is whoever waits for it that hears of it
+            future.set_exception(error)
+        finally:
+            self._running.pop(getcurrent(), None)
 
     def end(self) -> None:
         """End all, and begin none."""
@@ -118,3 +121,23 @@ class Tasks(Executor):
         """See ``Executor.shutdown``; nobody waits here."""
         del wait, cancel_futures
         self._ended = True
+
+
+def _done(call: Callable[[], T]) -> Future[T]:
+    """What has happened already."""
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - it is whoever waits for it that hears of it
+        future: Future[T] = Future()
+        future.set_exception(error)
+        return future
+    if result is None:
+        return _NOTHING
+    future = Future()
+    future.set_result(result)
+    return future
+
+
+_NOTHING: Future[Any] = Future()
+_NOTHING.set_result(None)
+"""A future costs more than most calls here."""

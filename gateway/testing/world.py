@@ -94,13 +94,19 @@ class World:
         self.spool = MemorySpool()
         self.node_events = 0
         self.broken: list[Violation] = []
+        self._told_of = {
+            what: [
+                getattr(each, what)
+                for each in self.observers
+                if getattr(type(each), what) is not getattr(Observer, what)
+            ]
+            for what in ("looked", "made", "called", "set")
+        }
         self.clouds = {name: self._cloud(name) for name in self.shape.clouds}
         self.slurm = SimulatedSlurm(self.time, self._called_by_slurm, self._answering, self._ready, self._told)
         self.store = self.store or self.memory.begin
         self.rows = self.rows or (lambda: self.memory.rows)
-        self.around = Surroundings(
-            self.time, self.clouds, self.shape.supplies, self.slurm, self.spool, self.store
-        )
+        self.around = Surroundings(self.time, self.clouds, self.shape.supplies, self.slurm, self.spool, self.store)
         self.doubled_calls = 0
         self.held_calls = 0
         self.lost_calls = 0
@@ -127,9 +133,9 @@ class World:
 
     def tell(self, what: str, *facts: Any) -> None:
         """Tell the observers; what they find wrong is raised by ``passes``, not into the code that they observe."""
-        for observer in self.observers:
+        for tell in self._told_of[what]:
             try:
-                getattr(observer, what)(self, *facts)
+                tell(self, *facts)
             except Violation as violation:
                 self.broken.append(violation)
 
