@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gateway.provisioning.lifecycle import DEADLINE_S, USABLE, NodeState
+from gateway.provisioning.lifecycle import DEADLINE_S, USABLE, Limits, NodeState
 from gateway.testing.world import LOOP_S, Violation, World
 
 MOST_LOOPS = 5
@@ -79,6 +79,8 @@ def waits(world: World, name: str) -> bool:
     limits = DEADLINE_S | {NodeState.CAPACITY_BLOCKED: _BACK_OFF_S, NodeState.AMBIGUOUS: LOOP_S}
     if node.state in USABLE:
         return True  # Slurm has it, and finds out by its own clock that it does not answer
+    if node.wanted_with > 1:
+        limits |= {NodeState.INTENT: Limits().gang_wait_s, NodeState.REQUESTED: LOOP_S}
     return age <= limits.get(node.state, 0.0) or any(
         machine.order.node == name and machine.state == "terminating" for machine in world.machines
     )

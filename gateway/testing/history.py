@@ -76,8 +76,9 @@ def _time(world: World, a: int, b: int) -> None:
 
 
 def _job(world: World, a: int, b: int) -> None:
-    for _ in range(1 if b < 192 else 2):  # noqa: B007 - an array has several
-        world.slurm.take(1 + a % min(3, world.shape.nodes), 20.0 * (1 + b % 16))
+    most = min(3, world.shape.nodes, world.shape.most or 3)
+    for _ in range(1 + b // 192):
+        world.slurm.take(1 + a % most, 20.0 * (1 + b % 16))
     world.passes(LOOP_S)
 
 
@@ -164,8 +165,7 @@ def _calls(world: World, a: int, b: int) -> None:
         case 1:
             world.held_calls = 1 + b % 12
         case _ if world.spool.past:
-            program, nodes = world.spool.past[b % len(world.spool.past)]
-            world.replay(program, nodes)
+            world.replay(*world.spool.past[b % len(world.spool.past)])
 
 
 def _admin(world: World, a: int, b: int) -> None:

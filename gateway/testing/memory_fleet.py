@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.errors import Conflict, NotFound
 from gateway.jobs.job import Event
-from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.fleet import Effect, ElasticNode
 from gateway.provisioning.lifecycle import NodeState, may_move
 
 
@@ -24,6 +24,7 @@ class MemoryNodes:
 
     rows: dict[str, ElasticNode] = field(default_factory=dict)
     events: dict[tuple[str, int], list[Event]] = field(default_factory=lambda: defaultdict(list))
+    effects: dict[str, Effect] = field(default_factory=dict)
     moves: int = 0
     _names: tuple[str, ...] = ()
 
@@ -33,6 +34,8 @@ class MemoryNodes:
         fleet = MemoryFleet(self)
         yield fleet
         self.rows.update(fleet.changed)
+        if fleet.kept is not None:
+            self.effects = fleet.kept
         for key, event in fleet.told:
             self.events[key].append(event)
         self.moves += len(fleet.told)
@@ -51,6 +54,7 @@ class MemoryFleet:
         self._nodes = nodes
         self.changed: dict[str, ElasticNode] = {}
         self.told: list[tuple[tuple[str, int], Event]] = []
+        self.kept: dict[str, Effect] | None = None
 
     def add(self, name: str, offer: str, now: datetime) -> None:
         """See ``Fleet.add``."""
@@ -83,6 +87,18 @@ class MemoryFleet:
         self._record(node, noted)
         return noted
 
+    def keep_effect(self, effect: Effect) -> None:
+        """See ``Fleet.keep_effect``."""
+        self.kept = {**self._effects, effect.machine_id: effect}
+
+    def effects(self) -> tuple[Effect, ...]:
+        """See ``Fleet.effects``."""
+        return tuple(sorted(self._effects.values(), key=lambda effect: (effect.at, effect.machine_id)))
+
+    def settle_effect(self, effect: Effect) -> None:
+        """See ``Fleet.settle_effect``."""
+        self.kept = {known: each for known, each in self._effects.items() if known != effect.machine_id}
+
     def tell(self, node: ElasticNode, now: datetime, kind: str, text: str) -> None:
         """See ``Fleet.tell``."""
         self.told.append(((node.name, node.generation), Event(now, kind, text)))
@@ -91,6 +107,10 @@ class MemoryFleet:
         """See ``Fleet.timeline``."""
         key = (name, self.get(name).generation)
         return (*self._nodes.events.get(key, ()), *(event for each, event in self.told if each == key))
+
+    @property
+    def _effects(self) -> dict[str, Effect]:
+        return self._nodes.effects if self.kept is None else self.kept
 
     def _record(self, old: ElasticNode, new: ElasticNode) -> None:
         before = vars(old)
@@ -101,6 +121,6 @@ class MemoryFleet:
         if current is old:
             self.changed[old.name] = new
             return
-        if (current.state, current.generation) != (old.state, old.generation):
+        if (current.state, current.generation, current.lock) != (old.state, old.generation, old.lock):
             raise Conflict(f"Node {old.name} was moved by somebody else.")
         self.changed[old.name] = replace(current, **differing)

@@ -18,10 +18,12 @@ from gateway.provisioning.cloud_router import CloudRouter
 from gateway.provisioning.doubt import Doubt
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.gang import GangOrder
+from gateway.provisioning.launcher import Join, order_of
 from gateway.provisioning.lifecycle import BEFORE_JOIN, NodeState
 from gateway.provisioning.listing import Lister
 from gateway.provisioning.node import Leftover, Machine, NodeOrder, Size
-from gateway.provisioning.provision import Join, Provisioner
+from gateway.provisioning.provision import Provisioner
+from gateway.provisioning.reaper import Heartbeat
 from gateway.provisioning.supply import Supplies
 from gateway.runner.nodes import NodeRunner
 from gateway.runner.periodic import attempt
@@ -81,7 +83,7 @@ class Deadly:
         """See ``NodeProvider.create_gang``."""
         self.point()
         self.called("create", gang.orders[0].node)
-        machines: tuple[Machine, ...] = self.router.create_gang(gang)  # type: ignore[attr-defined]
+        machines: tuple[Machine, ...] = self.router.create_gang(gang)
         self.point()
         return machines
 
@@ -150,6 +152,7 @@ class GatewayProcess:
             around.time.monotonic,
             self.tasks,
         )
+        heartbeat = Heartbeat(dict.fromkeys(around.clouds, POLL_S), around.time.monotonic)
         self.provisioner = Provisioner(
             CLUSTER,
             self.fleet,
@@ -160,6 +163,9 @@ class GatewayProcess:
             around.supplies,
             self.breakers,
             blind=self.lister.blind,
+            reaped=heartbeat.alive,
+            invite_gang=gang_invitation,
+            holder=CLUSTER,
         )
         self.runner = VirtualRunner(
             self.provisioner,
@@ -170,6 +176,7 @@ class GatewayProcess:
             doubt=Doubt(clock=around.time.monotonic),
             clock=around.time.monotonic,
             pool=self.tasks,
+            heartbeat=heartbeat,
         )
         self.runner.woken = self.woken
         self._ticking = False
@@ -238,8 +245,7 @@ class GatewayProcess:
             return ""
 
     def _admits(self, node: ElasticNode, machine: SimulatedMachine) -> bool:
-        token = invitation(node).token_hash
-        mine = node.join_token_hash == token and token == f"{machine.order.node}-{machine.order.generation}"
+        mine = node.join_token_hash == token_of(machine)
         in_time = node.join_until is not None and self.around.time.now() <= node.join_until
         return mine and in_time and node.public_key is None and node.state in BEFORE_JOIN
 
@@ -257,3 +263,24 @@ _ENDING = frozenset({NodeState.TERMINATING, NodeState.STUCK_TERMINATING, NodeSta
 def invitation(node: ElasticNode) -> Join:
     """What a node's present generation is invited with."""
     return Join(f"{node.name}-{node.generation}", "#cloud-config")
+
+
+@dataclass(frozen=True)
+class GangJoin:
+    """What the nodes of a gang are invited with."""
+
+    token_hashes: tuple[str, ...]
+    user_data: str = "#cloud-config"
+
+
+def gang_invitation(nodes: tuple[ElasticNode, ...]) -> GangJoin:
+    """For nodes that are ordered together, in their order."""
+    token = GangOrder(tuple(order_of(CLUSTER, node, "") for node in nodes), "").token
+    return GangJoin(tuple(f"{token}-{number}" for number in range(len(nodes))))
+
+
+def token_of(machine: SimulatedMachine) -> str:
+    """What a machine asks to join with."""
+    if machine.gang:
+        return f"{machine.gang}-{machine.number}"
+    return f"{machine.order.node}-{machine.order.generation}"

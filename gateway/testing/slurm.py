@@ -20,6 +20,7 @@ from gateway.testing.slurm_node import (
     SUSPEND_TIMEOUT_S,
     SlurmNode,
 )
+from gateway.testing.spool import Jobs
 from gateway.testing.virtual_time import VirtualTime
 
 OURS = "gateway:"
@@ -31,7 +32,7 @@ class SimulatedSlurm:
     """Implements ``Engine``. ``call`` is given each call of a program; ``answering`` tells which nodes answer."""
 
     time: VirtualTime
-    call: Callable[[str, Collection[str]], None]
+    call: Callable[[str, Collection[str], Jobs], None]
     answering: Callable[[], Collection[str]]
     ready: Callable[[frozenset[str]], bool]
     """Whether PrologSlurmctld lets a job of these nodes begin."""
@@ -164,11 +165,15 @@ class SimulatedSlurm:
         failed = [node.name for node in self.known.values() if self._overdue(node)]
         for job in tuple(self.open_jobs.values()):
             self._carry_on(job)
-        resumed = [name for job in tuple(self.open_jobs.values()) for name in self._place(job)]
+        resumed = {job: names for job in tuple(self.open_jobs.values()) if (names := tuple(self._place(job)))}
         suspended = [node.name for node in self.known.values() if self._rest(node)]
-        for program, names in (("resume_fail", failed), ("resume", resumed), ("suspend", suspended)):
-            if names:
-                self.call(program, names)
+        if failed:
+            self.call("resume_fail", failed, ())
+        if resumed:
+            jobs = tuple(_in_the_resume_file(job, names) for job, names in resumed.items())
+            self.call("resume", [name for names in resumed.values() for name in names], jobs)
+        if suspended:
+            self.call("suspend", suspended, ())
 
     # ------------------------------------------------------------ nodes
 
@@ -287,3 +292,7 @@ class SimulatedSlurm:
     def _reached(self) -> None:
         if self.away or self.time.seconds < self.deaf_until:
             raise SchedulerUnavailable
+
+
+def _in_the_resume_file(job: SlurmJob, resumed: Collection[str]) -> Mapping[str, object]:
+    return {"job_id": job.id, "nodes_alloc": ",".join(job.nodes), "nodes_resume": ",".join(resumed)}

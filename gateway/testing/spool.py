@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+Jobs = tuple[Mapping[str, object], ...]
 
 
 @dataclass(order=True)
@@ -34,16 +36,19 @@ class MemorySpool:
     """The files by name; a name tells the order."""
 
     files: dict[str, SpoolFile] = field(default_factory=dict)
-    past: deque[tuple[str, tuple[str, ...]]] = field(default_factory=lambda: deque(maxlen=20))
+    past: deque[tuple[str, tuple[str, ...], Jobs]] = field(default_factory=lambda: deque(maxlen=20))
     count: int = 0
 
-    def put(self, program: str, nodes: Iterable[str]) -> None:
-        """What a program of Slurm's leaves."""
+    def put(self, program: str, nodes: Iterable[str], jobs: Jobs = ()) -> None:
+        """What a program of Slurm's leaves; ``jobs`` as in SLURM_RESUME_FILE."""
         names = tuple(nodes)
-        self.past.append((program, names))
+        self.past.append((program, names, jobs))
         self.count += 1
         name = f"{self.count:09d}.json"
-        self.files[name] = SpoolFile(name, json.dumps({"program": program, "nodes": ",".join(names)}), self)
+        document: dict[str, object] = {"program": program, "nodes": ",".join(names)}
+        if jobs:
+            document["resume_file"] = {"jobs": [dict(job) for job in jobs], "all_nodes_resume": ",".join(names)}
+        self.files[name] = SpoolFile(name, json.dumps(document), self)
 
     def glob(self, _pattern: str) -> Iterator[SpoolFile]:
         """Every file."""

@@ -20,7 +20,7 @@ from gateway.testing.memory_fleet import MemoryNodes
 from gateway.testing.process import GatewayProcess, Store, Surroundings
 from gateway.testing.slurm import SimulatedSlurm
 from gateway.testing.slurm_node import SlurmNode
-from gateway.testing.spool import MemorySpool
+from gateway.testing.spool import Jobs, MemorySpool
 from gateway.testing.virtual_time import START, VirtualTime
 
 LOOP_S = 30.0
@@ -203,7 +203,7 @@ class World:
 
     # ------------------------------------------------------------ Slurm
 
-    def _called_by_slurm(self, program: str, nodes: Collection[str]) -> None:
+    def _called_by_slurm(self, program: str, nodes: Collection[str], jobs: Jobs) -> None:
         if program == "resume":
             self.asked.update(nodes)
         if self.lost_calls:
@@ -216,13 +216,13 @@ class World:
             if late or times > 1:
                 self.replayed.update(dict.fromkeys(nodes, self.time.seconds + late * 10.0))
             if late:
-                self.time.after(late * 10.0, lambda: self.hand_in(program, nodes))
+                self.time.after(late * 10.0, lambda: self.hand_in(program, nodes, jobs))
             else:
-                self.hand_in(program, nodes)
+                self.hand_in(program, nodes, jobs)
 
-    def hand_in(self, program: str, nodes: Collection[str]) -> None:
+    def hand_in(self, program: str, nodes: Collection[str], jobs: Jobs = ()) -> None:
         """A call of a program of Slurm's reaches the spool."""
-        self.spool.put(program, nodes)
+        self.spool.put(program, nodes, jobs)
         self._wake()
 
     def _answering(self) -> Collection[str]:
@@ -290,10 +290,10 @@ class World:
         cloud.live[machine.id] = machine
         return machine
 
-    def replay(self, program: str, nodes: Collection[str]) -> None:
+    def replay(self, program: str, nodes: Collection[str], jobs: Jobs = ()) -> None:
         """An old call of Slurm's comes once more."""
         self.replayed.update(dict.fromkeys(nodes, self.time.seconds))
-        self.hand_in(program, nodes)
+        self.hand_in(program, nodes, jobs)
 
     def preempt(self, machine: SimulatedMachine) -> None:
         """Its cloud takes a machine back: it says so, and two minutes later it is stopped."""

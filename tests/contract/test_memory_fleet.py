@@ -16,6 +16,7 @@ from test_fleet import (
     test_the_timeline_is_that_of_the_present_generation,
 )
 
+from gateway.errors import Conflict
 from gateway.provisioning.lifecycle import NodeState
 from gateway.testing.memory_fleet import MemoryNodes
 
@@ -46,9 +47,9 @@ def test_what_a_failed_transaction_did_is_not_seen():
     nodes = MemoryNodes()
     with nodes.begin() as fleet:
         fleet.add("small-1", "small", NOW)
-    with pytest.raises(ZeroDivisionError), nodes.begin() as fleet:
-        fleet.move(fleet.get("small-1"), NodeState.INTENT, NOW, "asked")
-        raise ZeroDivisionError
+    with pytest.raises(Conflict), nodes.begin() as fleet:
+        off = fleet.get("small-1")
+        fleet.move(fleet.move(off, NodeState.INTENT, NOW, "asked"), NodeState.IDLE, NOW, "too far")
 
     with nodes.begin() as fleet:
         assert (fleet.get("small-1").state, fleet.timeline("small-1")) == (NodeState.OFF, ())
