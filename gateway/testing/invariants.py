@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from gateway.provisioning.fleet import ElasticNode
-from gateway.provisioning.lifecycle import NodeState
+from gateway.provisioning.lifecycle import Limits, NodeState
 from gateway.provisioning.node import MachineState
 from gateway.testing.cloud import STALE_S
 from gateway.testing.machine import SimulatedMachine
@@ -20,6 +20,8 @@ ORPHAN_S = 600.0
 """I1: so long after it could be seen a machine of nobody is gone."""
 TWO_LOOPS_S = 2 * LOOP_S
 REQUEUE_S = 60.0
+GANG_S = Limits().gang_wait_s + 4 * LOOP_S
+"""I6: for the gang itself, and for two looks until what there is of it ends."""
 
 
 def owner(world: World, machine: SimulatedMachine) -> ElasticNode | None:
@@ -83,7 +85,7 @@ class OneMachine(Observer):
 
 
 @dataclass
-class Limits(Observer):
+class NotTooMany(Observer):
     """I3: never are more machines of a cloud's size alive or on their way than may be."""
 
     most_seen: Counter[str] = field(default_factory=Counter)
@@ -164,6 +166,29 @@ class Requeued(Observer):
                     raise Violation(14, f"the job on {machine.node} waits for a machine that stopped")
 
 
+@dataclass
+class WholeGangs(Observer):
+    """I6: a part of the machines that a job needs together does not stay alone for longer than a gang is waited for."""
+
+    alone: dict[tuple[int, float | None], float] = field(default_factory=lambda: defaultdict(float))
+    worst_s: float = 0.0
+
+    def looked(self, world: World, passed_s: float) -> None:
+        """See ``Observer.looked``."""
+        for job in world.slurm.open_jobs.values():
+            if job.state != "RUNNING" or job.started_at is not None or len(job.nodes) == 1:
+                continue
+            key = job.id, job.placed_at
+            if not _parted(world, job.nodes):
+                self.alone.pop(key, None)
+            elif world.process is not None and _slurm_reached(world) and all(c.well for c in world.clouds.values()):
+                self.alone[key] += passed_s
+                self.worst_s = max(self.worst_s, self.alone[key])
+                if self.alone[key] > GANG_S:
+                    states = {name: world.nodes[name].state for name in job.nodes}
+                    raise Violation(6, f"job {job.id} has a part of its machines: {states}")
+
+
 def at_work(world: World, machine: SimulatedMachine) -> bool:
     """Whether a job runs on a machine, and neither it nor anybody's word is a reason to end it."""
     node = world.nodes.get(machine.order.node)
@@ -181,6 +206,12 @@ def _job_on(world: World, machine: SimulatedMachine) -> int | None:
         return None
     job = world.slurm.open_jobs.get(node.job)
     return job.id if job is not None and job.started_at is not None else None
+
+
+def _parted(world: World, names: tuple[str, ...]) -> bool:
+    """Whether some of these nodes have a machine, and others none."""
+    alive = {each.order.node for each in world.machines if _counts(each) and owner(world, each) is not None}
+    return bool(alive & set(names)) and not alive >= set(names)
 
 
 def _slurm_reached(world: World) -> bool:
@@ -202,4 +233,4 @@ def _counts(machine: SimulatedMachine) -> bool:
 
 def checkers() -> tuple[Observer, ...]:
     """One of each."""
-    return (NoOrphan(), OneMachine(), Limits(), NoLoss(), AdminsDrain(), WithCause(), Requeued())
+    return (NoOrphan(), OneMachine(), NotTooMany(), NoLoss(), AdminsDrain(), WithCause(), Requeued(), WholeGangs())

@@ -5,7 +5,7 @@ Invariant: what a transaction changed is seen by others once it ends without an 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.errors import Conflict, NotFound
 from gateway.jobs.job import Event
-from gateway.provisioning.fleet import Effect, ElasticNode
+from gateway.provisioning.fleet import Effect, ElasticNode, Fleet
 from gateway.provisioning.lifecycle import NodeState, may_move
 
 
@@ -25,11 +25,10 @@ class MemoryNodes:
     rows: dict[str, ElasticNode] = field(default_factory=dict)
     events: dict[tuple[str, int], list[Event]] = field(default_factory=lambda: defaultdict(list))
     effects: dict[str, Effect] = field(default_factory=dict)
-    moves: int = 0
     _names: tuple[str, ...] = ()
 
     @contextmanager
-    def begin(self) -> Iterator[MemoryFleet]:
+    def begin(self) -> Iterator[Fleet]:
         """A transaction."""
         fleet = MemoryFleet(self)
         yield fleet
@@ -38,7 +37,10 @@ class MemoryNodes:
             self.effects = fleet.kept
         for key, event in fleet.told:
             self.events[key].append(event)
-        self.moves += len(fleet.told)
+
+    def kinds(self) -> Counter[str]:
+        """How often which state was entered, or which alarm told."""
+        return Counter(event.kind for events in self.events.values() for event in events)
 
     def names(self, rows: Mapping[str, ElasticNode]) -> tuple[str, ...]:
         """The names in order; nodes are added and never taken away."""
@@ -66,6 +68,13 @@ class MemoryFleet:
         if (node := self.changed.get(name) or self._nodes.rows.get(name)) is None:
             raise NotFound(f"There is no node {name}.", hint="`burst nodes` lists them")
         return node
+
+    def of_gang(self, gang: str, number: int) -> ElasticNode:
+        """See ``Fleet.of_gang``."""
+        found = next((node for node in self.all() if (node.gang, node.gang_number) == (gang, number)), None)
+        if found is None:
+            raise NotFound(f"There is no node {number} of gang {gang}.")
+        return found
 
     def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
         """See ``Fleet.all``."""

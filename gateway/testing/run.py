@@ -41,9 +41,9 @@ class Tally:
         self.loops[loops] += 1
         self.restarts += world.restarts - 1
         self.virtual_s += world.time.seconds
-        for events in world.memory.events.values():
-            self.states.update(event.kind for event in events)
-            self.node_events += len(events)
+        kinds = world.stored.kinds()
+        self.states.update(kinds)
+        self.node_events += kinds.total()
         for cloud in world.clouds.values():
             self.outcomes.update(cloud.outcomes)
             self.node_events += 2 * cloud.count

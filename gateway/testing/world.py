@@ -5,19 +5,21 @@ Invariant: a world's course depends on its shape and on what is done to it, on n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
-from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.lifecycle import NodeState
 from gateway.provisioning.node import MachineState, NodeOrder
 from gateway.provisioning.supply import Supplies, Supply
 from gateway.testing.cloud import SimulatedCloud
 from gateway.testing.machine import BootPlan, SimulatedMachine
 from gateway.testing.memory_fleet import MemoryNodes
-from gateway.testing.process import GatewayProcess, Store, Surroundings
+from gateway.testing.process import GatewayProcess, Surroundings
 from gateway.testing.slurm import SimulatedSlurm
 from gateway.testing.slurm_node import SlurmNode
 from gateway.testing.spool import Jobs, MemorySpool
@@ -79,15 +81,27 @@ class Shape:
         )
 
 
+class Stored(Protocol):
+    """Where the nodes are stored."""
+
+    def begin(self) -> AbstractContextManager[Fleet]:
+        """A transaction."""
+
+    @property
+    def rows(self) -> Mapping[str, ElasticNode]:
+        """All, by name, as they were when the last transaction ended."""
+
+    def kinds(self) -> Counter[str]:
+        """How often which state was entered."""
+
+
 @dataclass
 class World:
-    """``store`` opens a transaction on the stored nodes, ``rows`` reads them."""
+    """``observers`` watch it; ``stored`` has its nodes."""
 
     shape: Shape = field(default_factory=Shape)
     observers: tuple[Observer, ...] = ()
-    memory: MemoryNodes = field(default_factory=MemoryNodes)
-    store: Store | None = None
-    rows: Callable[[], Mapping[str, ElasticNode]] | None = None
+    stored: Stored = field(default_factory=MemoryNodes)
 
     def __post_init__(self) -> None:
         self.time = VirtualTime()
@@ -104,9 +118,9 @@ class World:
         }
         self.clouds = {name: self._cloud(name) for name in self.shape.clouds}
         self.slurm = SimulatedSlurm(self.time, self._called_by_slurm, self._answering, self._ready, self._told)
-        self.store = self.store or self.memory.begin
-        self.rows = self.rows or (lambda: self.memory.rows)
-        self.around = Surroundings(self.time, self.clouds, self.shape.supplies, self.slurm, self.spool, self.store)
+        self.around = Surroundings(
+            self.time, self.clouds, self.shape.supplies, self.slurm, self.spool, self.stored.begin
+        )
         self.doubled_calls = 0
         self.held_calls = 0
         self.lost_calls = 0
@@ -147,8 +161,7 @@ class World:
     @property
     def nodes(self) -> Mapping[str, ElasticNode]:
         """What is stored."""
-        assert self.rows is not None  # noqa: S101 - set at the beginning
-        return self.rows()
+        return self.stored.rows
 
     def kill(self, points: int, down_s: float) -> None:
         """The gateway ends after so many more writes and calls, and is away for so long."""
@@ -194,8 +207,7 @@ class World:
         self.tell("set", node, state)
 
     def _know_nodes(self) -> None:
-        assert self.store is not None  # noqa: S101 - set at the beginning
-        with self.store() as fleet:
+        with self.stored.begin() as fleet:
             for number in range(1, self.shape.nodes + 1):
                 name = f"{SIZE}-{number}"
                 fleet.add(name, SIZE, self.time.now())

@@ -106,6 +106,11 @@ def test_i05_every_job_ends(found):
     found.require(5)
 
 
+def test_i06_a_part_of_a_gang_is_not_left_alone(found):
+    """The machines of a job of several are made together, or ended together once they were waited for."""
+    found.require(6)
+
+
 def test_i11_nothing_is_ended_on_a_listing_that_failed_or_shrank(found):
     """A machine with a job that Slurm hears is not ended, nor its node set down."""
     found.require(11)

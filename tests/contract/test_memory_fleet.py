@@ -47,9 +47,13 @@ def test_what_a_failed_transaction_did_is_not_seen():
     nodes = MemoryNodes()
     with nodes.begin() as fleet:
         fleet.add("small-1", "small", NOW)
-    with pytest.raises(Conflict), nodes.begin() as fleet:
-        off = fleet.get("small-1")
-        fleet.move(fleet.move(off, NodeState.INTENT, NOW, "asked"), NodeState.IDLE, NOW, "too far")
 
+    def too_far():
+        with nodes.begin() as fleet:
+            node = fleet.move(fleet.get("small-1"), NodeState.INTENT, NOW, "asked")
+            fleet.move(node, NodeState.IDLE, NOW, "too far")
+
+    with pytest.raises(Conflict):
+        too_far()
     with nodes.begin() as fleet:
         assert (fleet.get("small-1").state, fleet.timeline("small-1")) == (NodeState.OFF, ())
