@@ -240,9 +240,11 @@ class Provisioner:
             self.breakers.trip(Supply(node.supply), BootstrapFailed(reason), self.now())
         text = "\n".join(filter(None, (reason, self._console(node))))
         states = (NodeState.FAILED_BOOT, NodeState.TERMINATING, NodeState.OFF)
+        # In service it boots no more: it only ends; without an order there is nothing to end.
+        state = next(state for state in states if may_move(node.state, state))
+        if state is NodeState.OFF:
+            self.slurm.gone(node.name)  # else nobody would take back what Slurm was just told
         with self.fleet() as fleet:
-            # In service it boots no more: it only ends; without an order there is nothing to end.
-            state = next(state for state in states if may_move(node.state, state))
             fleet.move(node, state, self.now(), text, reason=reason)
 
     def _console(self, node: ElasticNode) -> str:

@@ -14,7 +14,8 @@ from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.storage.database import Database
 from gateway.storage.nodes import SqlFleet
 
-_EMPTIED = ("node_events", "nodes", "unmatched_effects", "audit_records")
+_EMPTIED = ("node_events", "nodes", "unmatched_effects")
+"""The audit log cannot be emptied, nor need it be."""
 
 
 class SqlNodes:
