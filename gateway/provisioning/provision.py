@@ -110,7 +110,7 @@ class Provisioner:
         try:
             match verdict.act:
                 case Together.LAUNCH:
-                    self._launch(verdict.nodes)
+                    self._launch(verdict.nodes, seen)
                 case Together.ELSEWHERE | Together.FAIL:
                     self._give_up(verdict, seen)
                 case Together.ALONE | Together.WAIT:
@@ -162,7 +162,7 @@ class Provisioner:
             case Act.MOVE:
                 self._move(node, verdict, machine)
             case Act.LAUNCH:
-                self._launch((node,))
+                self._launch((node,), {node.name: machine})
             case Act.FAIL:
                 self._fail(node, verdict.text)
             case Act.ELSEWHERE:
@@ -201,8 +201,8 @@ class Provisioner:
         if verdict.state is NodeState.STUCK_TERMINATING:
             log.error("alarm", what="a machine does not end", node=node.name, machine=node.machine_id)
 
-    def _launch(self, nodes: tuple[ElasticNode, ...]) -> None:
-        if never := self._launcher.launch(nodes):
+    def _launch(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen]) -> None:
+        if never := self._launcher.launch(nodes, seen):
             with self.fleet() as fleet:
                 nodes = tuple(fleet.get(node.name) for node in nodes)
             for node in nodes:

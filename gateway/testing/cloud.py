@@ -7,14 +7,14 @@ one machine, unless the history has the cloud forget a token.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from gateway.errors import Ambiguous, Capacity, CloudAuth, CloudError, CloudInvalid, CloudTransient, Quota, Throttled
 from gateway.provisioning.gang import GangOrder
-from gateway.provisioning.node import Leftover, LeftoverKind, Machine, MachineState, NodeOrder, Size
+from gateway.provisioning.node import TAG_CLUSTER, Leftover, LeftoverKind, Machine, MachineState, NodeOrder, Size
 from gateway.testing.machine import BootPlan, SimulatedMachine
 from gateway.testing.virtual_time import START, VirtualTime
 
@@ -36,6 +36,7 @@ BEFORE: dict[str, type[CloudError]] = {
 }
 """What a call may fail with before it did anything."""
 
+THROTTLED = "asks for fewer calls"
 LOST_BEFORE, LOST_AFTER, FORGOTTEN_TOKEN = "lost before", "lost after", "forgotten token"
 
 
@@ -72,6 +73,12 @@ class SimulatedCloud:
         """Whether listing and ending work and tell the truth."""
         return not any(until > self.time.seconds for name, until in self.conditions.items() if name in _HINDERS)
 
+    def hidden(self, known: Collection[str]) -> int:
+        """How many of these machines a listing lacks now that is truncated or empty, though they live."""
+        alive = list(self.live)
+        shown = set() if self.holds("empty") else set(alive[: len(alive) // 2] if self.holds("truncated") else alive)
+        return len((set(known) & set(alive)) - shown)
+
     def heal(self) -> None:
         """No more faults."""
         self.conditions.clear()
@@ -94,10 +101,10 @@ class SimulatedCloud:
 
     def machines(self, cluster: str) -> tuple[Machine, ...]:
         """See ``NodeProvider.machines``."""
-        del cluster
         self._reachable("list")
         self._wait()
-        found = self._as_of(self.time.seconds - (STALE_S if self.holds("stale") else 0.0))
+        seen = self._as_of(self.time.seconds - (STALE_S if self.holds("stale") else 0.0))
+        found = [each for each in seen if each.tags.get(TAG_CLUSTER) == cluster]
         if self.holds("truncated"):
             found = found[: len(found) // 2]
         if self.holds("empty"):
@@ -149,7 +156,7 @@ class SimulatedCloud:
     def _taken(self, make: Callable[[bool], list[SimulatedMachine]], fault: str) -> list[SimulatedMachine]:
         self._reachable("create")
         if fault in BEFORE:
-            raise BEFORE[fault](fault)
+            raise BEFORE[fault](THROTTLED if fault == "throttled" else fault)
         if fault == LOST_BEFORE:
             raise Ambiguous("no reply")
         machines = self._at_the_cloud(lambda: make(fault == FORGOTTEN_TOKEN))
@@ -162,7 +169,7 @@ class SimulatedCloud:
         if self.holds("auth"):
             raise CloudAuth("the credential has expired")
         if self.holds("throttled"):
-            raise Throttled("slow down")
+            raise Throttled(THROTTLED)
         if self.holds("outage") or self.holds(f"no {call}"):
             raise CloudTransient("unavailable")
 
@@ -221,6 +228,7 @@ class SimulatedCloud:
             plan=plan,
             gang=gang,
             number=number if gang else None,
+            tags=dict(order.tags),
         )
         self.live[machine.id] = machine
         if plan.no_room:

@@ -185,7 +185,7 @@ def _word(world: World, a: int, b: int) -> None:
     node = world.slurm.known[sorted(world.slurm.known)[a % len(world.slurm.known)]]
     node.strange = "" if node.strange else "LEVITATING"
     if b % 2:
-        world.passes(LOOP_S)
+        world.passes(LOOP_S * (1 + b % 16))
 
 
 def _cloud(world: World, number: int) -> SimulatedCloud:

@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from gateway.provisioning.fleet import ElasticNode
-from gateway.provisioning.lifecycle import Limits, NodeState
+from gateway.provisioning.lifecycle import DEADLINE_S, Limits, NodeState
 from gateway.provisioning.node import MachineState
-from gateway.testing.cloud import STALE_S
+from gateway.testing.cloud import STALE_S, THROTTLED
 from gateway.testing.machine import SimulatedMachine
 from gateway.testing.slurm_node import SlurmNode
 from gateway.testing.world import LOOP_S, Observer, Violation, World
@@ -20,6 +20,10 @@ ORPHAN_S = 600.0
 """I1: so long after it could be seen a machine of nobody is gone."""
 TWO_LOOPS_S = 2 * LOOP_S
 REQUEUE_S = 60.0
+UNSEEN_S = 60.0 + LOOP_S
+"""I15: three rounds of looking after what there is at a cloud, or a minute."""
+DOUBTFUL, DOUBTFUL_SHARE = 5, 0.3
+"""I11: that so many machines, and so great a part of them, are gone at once is not believed."""
 GANG_S = Limits().gang_wait_s + 4 * LOOP_S
 """I6: for the gang itself, and for two looks until what there is of it ends."""
 
@@ -28,6 +32,8 @@ def owner(world: World, machine: SimulatedMachine) -> ElasticNode | None:
     """The open node that a machine is the present machine of, or may be."""
     node = world.nodes.get(machine.order.node)
     if node is None or node.state is NodeState.OFF or node.generation != machine.order.generation:
+        return None
+    if node.machine_id is None and node.state in _WITHOUT_ORDER:
         return None
     return node if node.machine_id in {None, machine.outer_id} else None
 
@@ -120,6 +126,71 @@ class NoLoss(Observer):
 
 
 @dataclass
+class SeenTwice(Observer):
+    """I11: no machine is ended as nobody's that was not nobody's at two looks."""
+
+    looks: Counter[SimulatedMachine] = field(default_factory=Counter)
+
+    def called(self, world: World, call: str, what: str) -> None:
+        """See ``Observer.called``."""
+        if call == "listed":
+            for each in world.clouds[what].live.values():
+                self.looks[each] = 0 if owner(world, each) else self.looks[each] + 1
+        elif call == "destroy":
+            machine = next((each for each in world.machines if each.outer_id == what), None)
+            if machine is None or owner(world, machine) or self.looks[machine] > 1 or what in world.stored.strays:
+                return
+            node = world.nodes.get(machine.order.node)
+            if node is None or (node.state, node.generation) != (NodeState.TERMINATING, machine.order.generation):
+                raise Violation(11, f"{what} is ended at first sight")
+
+
+@dataclass
+class Doubtful(Observer):
+    """I11: nothing is done about a machine because of a listing that suddenly lacks many."""
+
+    def called(self, world: World, call: str, what: str) -> None:
+        """See ``Observer.called``."""
+        if call == "destroy":
+            self._judge(world, next((each for each in world.machines if each.outer_id == what), None))
+
+    def set(self, world: World, node: SlurmNode, state: str) -> None:
+        """See ``Observer.set``."""
+        if state == "DOWN":
+            stored = world.nodes[node.name]
+            self._judge(world, next((each for each in world.machines if each.outer_id == stored.machine_id), None))
+
+    @staticmethod
+    def _judge(world: World, machine: SimulatedMachine | None) -> None:
+        if machine is None or not machine.healthy or machine.order.node in world.replayed:
+            return
+        node, cloud = owner(world, machine), world.clouds[machine.cloud]
+        if node is None or node.state not in _ON_THE_WAY or not (cloud.holds("empty") or cloud.holds("truncated")):
+            return
+        age = (world.time.now() - node.since).total_seconds()
+        listed = [each for each in world.nodes.values() if each.machine_id and each.state in _ON_THE_WAY]
+        there = [each for each in listed if (each.supply or "").startswith(f"{cloud.name}/")]
+        hidden = cloud.hidden({str(each.machine_id).rpartition("/")[2] for each in there})
+        if hidden >= DOUBTFUL and hidden > DOUBTFUL_SHARE * len(there) and age < DEADLINE_S.get(node.state, age + 1):
+            raise Violation(11, f"{machine.outer_id} is given up for a listing that lacks {hidden} of {len(there)}")
+
+
+@dataclass
+class NoBlame(Observer):
+    """I12: that a cloud asks for fewer calls blocks no supply and fails no node."""
+
+    def looked(self, world: World, passed_s: float) -> None:
+        """See ``Observer.looked``."""
+        del passed_s
+        for node in world.nodes.values():
+            if node.state in _GIVEN_UP and THROTTLED in node.reason:
+                raise Violation(12, f"{node.name} is {node.state}: {node.reason}")
+        for slurm in world.slurm.known.values():
+            if THROTTLED in slurm.reason:
+                raise Violation(12, f"{slurm.name} is {set(slurm.states)}: {slurm.reason}")
+
+
+@dataclass
 class AdminsDrain(Observer):
     """I23: what an administrator drained, nobody else takes back."""
 
@@ -137,16 +208,23 @@ class WithCause(Observer):
     """I15: nothing is ordered that Slurm did not ask for, nor where nobody looks after what there is."""
 
     listed_at: dict[str, float] = field(default_factory=dict)
+    asked_at: dict[str, float] = field(default_factory=dict)
 
     def made(self, world: World, machine: SimulatedMachine) -> None:
         """See ``Observer.made``."""
         if machine.order.node not in world.asked:
             raise Violation(15, f"nobody asked for {machine.node}")
+        seen = max(self.listed_at.get(machine.cloud, 0.0), world.started_at)
+        since = self.asked_at.get(machine.order.node, 0.0) - seen
+        if since > UNSEEN_S:
+            raise Violation(15, f"{machine.node} is made at {machine.cloud}, out of sight for {since:.0f} s")
 
     def called(self, world: World, call: str, what: str) -> None:
         """See ``Observer.called``."""
         if call == "listed":
             self.listed_at[what] = world.time.seconds
+        elif call == "create":
+            self.asked_at[what] = world.time.seconds
 
 
 @dataclass
@@ -227,10 +305,28 @@ def _blame(world: World, machine: SimulatedMachine) -> int:
     return 24 if machine.plan.skew else 11
 
 
+_ON_THE_WAY = frozenset({NodeState.BOOTING, NodeState.BOOTSTRAPPED, NodeState.IDLE, NodeState.BUSY})
+"""A listing has had its machine, and nobody has said that it is to end."""
+_WITHOUT_ORDER = frozenset({NodeState.INTENT, NodeState.CAPACITY_BLOCKED})
+_GIVEN_UP = frozenset({NodeState.CAPACITY_BLOCKED, NodeState.FAILED_BOOT})
+
+
 def _counts(machine: SimulatedMachine) -> bool:
     return machine.state is not MachineState.TERMINATING
 
 
 def checkers() -> tuple[Observer, ...]:
     """One of each."""
-    return (NoOrphan(), OneMachine(), NotTooMany(), NoLoss(), AdminsDrain(), WithCause(), Requeued(), WholeGangs())
+    return (
+        NoOrphan(),
+        OneMachine(),
+        NotTooMany(),
+        WholeGangs(),
+        NoLoss(),
+        SeenTwice(),
+        Doubtful(),
+        NoBlame(),
+        Requeued(),
+        WithCause(),
+        AdminsDrain(),
+    )

@@ -5,6 +5,7 @@ Invariant: it counts and costs from the moment that it is made until its cloud h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -39,6 +40,7 @@ class SimulatedMachine:
     plan: BootPlan = field(default_factory=BootPlan)
     gang: str = ""
     number: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
     state: MachineState = MachineState.PENDING
     no_room: str = ""
     preempted: str = ""

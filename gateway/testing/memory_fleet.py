@@ -38,6 +38,11 @@ class MemoryNodes:
         for key, event in fleet.told:
             self.events[key].append(event)
 
+    @property
+    def strays(self) -> Collection[str]:
+        """See ``Stored.strays``."""
+        return self.effects
+
     def kinds(self) -> Counter[str]:
         """How often which state was entered, or which alarm told."""
         return Counter(event.kind for events in self.events.values() for event in events)

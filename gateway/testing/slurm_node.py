@@ -33,13 +33,13 @@ class SlurmNode:
     idle_at: float = 0.0
     job: int | None = None
     strange: str = ""
-    """A word that no release has today."""
+    """A word that no release has today, in place of its base state."""
 
     @property
     def states(self) -> frozenset[str]:
         """As the REST interface lists them."""
         base = "ALLOCATED" if self.job is not None and self.base == "IDLE" else self.base
-        return frozenset({base, "CLOUD", *self.flags, *((self.strange,) if self.strange else ())})
+        return frozenset({self.strange or base, "CLOUD", *self.flags})
 
     @property
     def can_start(self) -> bool:

@@ -6,7 +6,7 @@ Invariant: ``rows`` is what is stored once the last transaction has ended, commi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,12 @@ class SqlNodes:
             with self.database.read() as connection:
                 self._rows = {node.name: node for node in SqlFleet(connection).all()}
         return self._rows
+
+    @property
+    def strays(self) -> Collection[str]:
+        """See ``Stored.strays``."""
+        with self.database.read() as connection:
+            return [effect.machine_id for effect in SqlFleet(connection).effects()]
 
     def kinds(self) -> Counter[str]:
         """See ``Stored.kinds``."""

@@ -91,6 +91,10 @@ class Stored(Protocol):
     def rows(self) -> Mapping[str, ElasticNode]:
         """All, by name, as they were when the last transaction ended."""
 
+    @property
+    def strays(self) -> Collection[str]:
+        """Ids of machines that are known to be nobody's."""
+
     def kinds(self) -> Counter[str]:
         """How often which state was entered."""
 
@@ -131,6 +135,7 @@ class World:
         self.down_s = 0.0
         """How long the gateway stays away when it ends next."""
         self.restarts = 0
+        self.started_at = 0.0
         self._awake = False
         self._looked_at = 0.0
         self._know_nodes()
@@ -192,6 +197,7 @@ class World:
     def _start(self) -> None:
         self.process = GatewayProcess(self.around, self._wake, self._called)
         self.restarts += 1
+        self.started_at = self.time.seconds
         self._wake()
 
     def _bury(self) -> None:
@@ -296,7 +302,15 @@ class World:
         plan = BootPlan(join_s=None)
         at = START + timedelta(seconds=self.time.seconds)
         machine = SimulatedMachine(
-            f"i-{cloud.count}", cloud.name, order, "a", self.time.seconds, at, plan, made_by_order=False
+            f"i-{cloud.count}",
+            cloud.name,
+            order,
+            "a",
+            self.time.seconds,
+            at,
+            plan,
+            tags=order.tags,
+            made_by_order=False,
         )
         machine.state = MachineState.RUNNING
         cloud.live[machine.id] = machine
