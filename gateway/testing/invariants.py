@@ -129,16 +129,24 @@ class NoLoss(Observer):
 class SeenTwice(Observer):
     """I11: no machine is ended as nobody's that was not nobody's at two looks."""
 
-    looks: Counter[SimulatedMachine] = field(default_factory=Counter)
+    listed: set[str] = field(default_factory=set)
+    nobodys: set[SimulatedMachine] = field(default_factory=set)
+    """Those that were nobody's when their cloud was last read."""
+
+    def ticked(self, world: World) -> None:
+        """See ``Observer.ticked``."""
+        for cloud in self.listed:
+            found = [each for each in world.clouds[cloud].live.values() if owner(world, each) is None]
+            self.nobodys = {each for each in self.nobodys if each.cloud != cloud}.union(found)
+        self.listed.clear()
 
     def called(self, world: World, call: str, what: str) -> None:
         """See ``Observer.called``."""
         if call == "listed":
-            for each in world.clouds[what].live.values():
-                self.looks[each] = 0 if owner(world, each) else self.looks[each] + 1
+            self.listed.add(what)
         elif call == "destroy":
             machine = next((each for each in world.machines if each.outer_id == what), None)
-            if machine is None or owner(world, machine) or self.looks[machine] > 1 or what in world.stored.strays:
+            if machine is None or owner(world, machine) or machine in self.nobodys or what in world.stored.strays:
                 return
             node = world.nodes.get(machine.order.node)
             if node is None or (node.state, node.generation) != (NodeState.TERMINATING, machine.order.generation):

@@ -50,6 +50,9 @@ class Observer:
     def looked(self, world: World, passed_s: float) -> None:
         """Everybody has looked once more."""
 
+    def ticked(self, world: World) -> None:
+        """The gateway has looked."""
+
     def made(self, world: World, machine: SimulatedMachine) -> None:
         """A cloud has made a machine."""
 
@@ -118,7 +121,7 @@ class World:
                 for each in self.observers
                 if getattr(type(each), what) is not getattr(Observer, what)
             ]
-            for what in ("looked", "made", "called", "set")
+            for what in ("looked", "ticked", "made", "called", "set")
         }
         self.clouds = {name: self._cloud(name) for name in self.shape.clouds}
         self.slurm = SimulatedSlurm(self.time, self._called_by_slurm, self._answering, self._ready, self._told)
@@ -185,6 +188,7 @@ class World:
         self._awake = False
         if self.process is not None:
             self.process.tick()
+            self.tell("ticked")
         self._bury()
 
     def _wake(self) -> None:
