@@ -98,8 +98,8 @@ class _Teller(Observer):
         now = stored, slurm, [f"{each.outer_id} {each.state.value}" for each in world.machines]
         if now != self._before:
             self._before = now
-            for name in stored:
-                _say(world, f"{name}: {stored[name]}; Slurm: {slurm[name]}")
+            for name, state in stored.items():
+                _say(world, f"{name}: {state}; Slurm: {slurm[name]}")
             _say(world, f"machines: {', '.join(now[2])}")
 
     def made(self, world, machine):

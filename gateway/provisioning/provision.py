@@ -21,7 +21,7 @@ from gateway.provisioning.drains import Drain
 from gateway.provisioning.fleet import Effect, ElasticNode, Fleet
 from gateway.provisioning.gangs import GangVerdict, Together
 from gateway.provisioning.launcher import FleetWork, GangInvitation, Join, Launcher, Owner, order_of
-from gateway.provisioning.lifecycle import USABLE, Limits, NodeState, may_move
+from gateway.provisioning.lifecycle import COMING, USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, NodeProvider
 from gateway.provisioning.reconcile import Act, Seen, SlurmStates, Verdict, decide, orphans
 from gateway.provisioning.supply import Supplies, Supply
@@ -273,7 +273,7 @@ class Provisioner:
             fleet.move(node, NodeState.DRAINING, self.now(), reason, reason=reason)
         elif node.state is NodeState.INTENT:
             fleet.move(node, NodeState.OFF, self.now(), reason, reason=reason)
-        elif node.state in _LAUNCHED:
+        elif node.state in COMING:
             fleet.move(node, NodeState.TERMINATING, self.now(), reason, reason=reason)
 
     def _settle(self, effect: Effect, node: ElasticNode | None) -> None:
@@ -306,14 +306,3 @@ _WITHOUT_MACHINE: Mapping[str, object] = {
     **dict.fromkeys(("owner", "account", "lock"), ""),
     **dict.fromkeys(("public_addresses", "ssh_host_keys"), ()),
 }
-
-_LAUNCHED = frozenset(
-    {
-        NodeState.REQUESTED,
-        NodeState.AMBIGUOUS,
-        NodeState.CAPACITY_BLOCKED,
-        NodeState.PENDING,
-        NodeState.BOOTING,
-        NodeState.BOOTSTRAPPED,
-    }
-)

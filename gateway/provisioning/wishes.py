@@ -11,21 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.provisioning.fleet import ElasticNode
-from gateway.provisioning.lifecycle import USABLE, NodeState
+from gateway.provisioning.lifecycle import COMING, USABLE, NodeState
 
 _WITHOUT_ORDER = frozenset({NodeState.OFF, NodeState.INTENT, NodeState.CAPACITY_BLOCKED})
-_ENDING = frozenset(
-    {
-        NodeState.PREEMPTING,
-        NodeState.DRAINING,
-        NodeState.STAGING_OUT,
-        NodeState.FAILED_BOOT,
-        NodeState.QUARANTINED,
-        NodeState.TERMINATING,
-        NodeState.STUCK_TERMINATING,
-    }
-)
-_UNDER_WAY = frozenset(NodeState) - _ENDING - {NodeState.OFF} - USABLE
+_ENDING = frozenset(NodeState) - COMING - USABLE - {NodeState.OFF}
 
 
 @dataclass(frozen=True)
@@ -42,7 +31,7 @@ class JobNodes:
 def wish(known: Mapping[str, ElasticNode], name: str, jobs: Collection[JobNodes], now: datetime) -> dict[str, object]:
     """What to note of node ``name`` when it is asked for."""
     node = known[name]
-    if node.state in USABLE | _UNDER_WAY - {NodeState.INTENT}:
+    if node.state in USABLE | (COMING - {NodeState.INTENT}):
         return {"wanted": False}
     job = max((job for job in jobs if name in job.resumed), key=lambda job: len(job.nodes), default=None)
     again = node.wanted or node.state is NodeState.INTENT

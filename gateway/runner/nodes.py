@@ -20,7 +20,7 @@ from gateway.provisioning.doubt import Doubt
 from gateway.provisioning.drains import Drain, drain_of
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.gangs import Gang, GangVerdict, Together, gangs_of, judge
-from gateway.provisioning.lifecycle import USABLE, NodeState
+from gateway.provisioning.lifecycle import COMING, USABLE, NodeState
 from gateway.provisioning.listing import Lister, Listing
 from gateway.provisioning.provision import Provisioner
 from gateway.provisioning.reaper import Heartbeat, Reaper
@@ -81,6 +81,7 @@ class NodeRunner:
         self._reaper = Reaper(provisioner.reap, provisioner.provider, provisioner.cluster, heartbeat, self.clock)
         self._whole_at = 0.0
         self._lost: frozenset[str] = frozenset()
+        self._coming: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """Begin."""
@@ -110,7 +111,7 @@ class NodeRunner:
         listing = self.doubt.believed(listing, nodes)
         lost = self._forgotten(known, slurm) if whole else ()
         self._act([*nodes, *lost], listing, slurm)
-        self.ready.publish(frozenset(node.name for node in nodes if node.state in USABLE))
+        self._publish(nodes)
         self._reaper.sweep(listing)
         self._clean()
         return _pause(nodes)
@@ -153,6 +154,12 @@ class NodeRunner:
         waiting = frozenset(name for name in off if _powering_up(slurm.get(name, Told()).states))
         before, self._lost = self._lost, waiting
         return [off[name] for name in waiting & before]
+
+    def _publish(self, nodes: Iterable[ElasticNode]) -> None:
+        """For the jobs that wait for nodes: which are usable, and which will not come."""
+        usable = frozenset(node.name for node in nodes if node.state in USABLE)
+        before, self._coming = self._coming, frozenset(n.name for n in nodes if n.wanted or n.state in COMING)
+        self.ready.publish(usable, before - self._coming - usable)
 
     def _act(self, nodes: Collection[ElasticNode], listing: Listing, slurm: Mapping[str, Told] | None) -> None:
         together: set[str] = set()
