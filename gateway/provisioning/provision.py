@@ -110,7 +110,7 @@ class Provisioner:
         try:
             match verdict.act:
                 case Together.LAUNCH:
-                    self._launch(verdict.nodes)
+                    self._launch(verdict.nodes, seen)
                 case Together.ELSEWHERE | Together.FAIL:
                     self._give_up(verdict, seen)
                 case Together.ALONE | Together.WAIT:
@@ -162,7 +162,7 @@ class Provisioner:
             case Act.MOVE:
                 self._move(node, verdict, machine)
             case Act.LAUNCH:
-                self._launch((node,))
+                self._launch((node,), {node.name: machine})
             case Act.FAIL:
                 self._fail(node, verdict.text)
             case Act.ELSEWHERE:
@@ -201,8 +201,8 @@ class Provisioner:
         if verdict.state is NodeState.STUCK_TERMINATING:
             log.error("alarm", what="a machine does not end", node=node.name, machine=node.machine_id)
 
-    def _launch(self, nodes: tuple[ElasticNode, ...]) -> None:
-        if never := self._launcher.launch(nodes):
+    def _launch(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen]) -> None:
+        if never := self._launcher.launch(nodes, seen):
             with self.fleet() as fleet:
                 nodes = tuple(fleet.get(node.name) for node in nodes)
             for node in nodes:
@@ -240,9 +240,11 @@ class Provisioner:
             self.breakers.trip(Supply(node.supply), BootstrapFailed(reason), self.now())
         text = "\n".join(filter(None, (reason, self._console(node))))
         states = (NodeState.FAILED_BOOT, NodeState.TERMINATING, NodeState.OFF)
+        # In service it boots no more: it only ends; without an order there is nothing to end.
+        state = next(state for state in states if may_move(node.state, state))
+        if state is NodeState.OFF:
+            self.slurm.gone(node.name)  # else nobody would take back what Slurm was just told
         with self.fleet() as fleet:
-            # In service it boots no more: it only ends; without an order there is nothing to end.
-            state = next(state for state in states if may_move(node.state, state))
             fleet.move(node, state, self.now(), text, reason=reason)
 
     def _console(self, node: ElasticNode) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,15 +65,20 @@ class NodeRunner:
     hands: Hands = field(default_factory=Hands)
     workers: int = 8
     doubt: Doubt = field(default_factory=Doubt)
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that only go forward."""
+    pool: Executor | None = None
+    """What acts; None: ``workers`` threads of its own."""
     heartbeat: Heartbeat | None = None
 
     def __post_init__(self) -> None:
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="node")
+        self._pool = self.pool or ThreadPoolExecutor(self.workers, thread_name_prefix="node")
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
-        heartbeat = self.heartbeat or Heartbeat(dict.fromkeys(self.lister.clouds, 0.0))
-        self._reaper = Reaper(self.provisioner.reap, self.provisioner.provider, self.provisioner.cluster, heartbeat)
+        heartbeat = self.heartbeat or Heartbeat(dict.fromkeys(self.lister.clouds, 0.0), self.clock)
+        provisioner = self.provisioner
+        self._reaper = Reaper(provisioner.reap, provisioner.provider, provisioner.cluster, heartbeat, self.clock)
         self._whole_at = 0.0
         self._lost: frozenset[str] = frozenset()
         self._coming: frozenset[str] = frozenset()
@@ -100,7 +105,7 @@ class NodeRunner:
         with self.provisioner.fleet() as fleet:
             known = fleet.all()
         nodes = [node for node in known if node.state is not NodeState.OFF or node.wanted]
-        whole = time.monotonic() - self._whole_at >= _WHOLE_EVERY_S
+        whole = self.clock() - self._whole_at >= _WHOLE_EVERY_S
         slurm = self._slurm() if whole or any(node.state in _SLURM_KNOWS for node in nodes) else None
         listing = self.lister.read() if nodes or self._reaper.due(self.lister.clouds) else Listing()
         listing = self.doubt.believed(listing, nodes)
@@ -142,7 +147,7 @@ class NodeRunner:
 
     def _forgotten(self, known: Iterable[ElasticNode], slurm: Mapping[str, Told] | None) -> list[ElasticNode]:
         """Nodes that are OFF while Slurm waits for them, at this whole look and at the last: the request was lost."""
-        self._whole_at = time.monotonic()
+        self._whole_at = self.clock()
         if slurm is None:
             return []
         off = {node.name: node for node in known if node.state is NodeState.OFF and not node.wanted}

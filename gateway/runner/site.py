@@ -86,12 +86,16 @@ class NodesReady:
                 self._changed.notify_all()
 
     def lives(self, nodes: frozenset[str]) -> Mapping[str, int]:
-        """What ``wait`` compares with: how often each was given up before."""
+        """What ``outcome`` compares with: how often each was given up before."""
         with self._changed:
             return {name: self._given_up[name] for name in nodes}
 
-    def wait(self, lives: Mapping[str, int], timeout_s: float) -> bool | None:
-        """Whether all nodes became usable within ``timeout_s`` seconds; None: one was given up meanwhile."""
+    def wait(self, nodes: frozenset[str], timeout_s: float) -> bool:
+        """Whether all of ``nodes`` became usable within ``timeout_s`` seconds."""
+        return self.outcome(self.lives(nodes), timeout_s) is True
+
+    def outcome(self, lives: Mapping[str, int], timeout_s: float) -> bool | None:
+        """Whether all nodes became usable within ``timeout_s`` seconds; None: one was given up since ``lives``."""
 
         def lost() -> bool:
             return any(self._given_up[name] != known for name, known in lives.items())
@@ -139,7 +143,7 @@ class _Line(socketserver.StreamRequestHandler):
     def _wait(self, nodes: frozenset[str]) -> None:
         self.connection.setblocking(False)
         lives = self.server.ready.lives(nodes)
-        while (ready := self.server.ready.wait(lives, WAIT_SLICE_S)) is False:
+        while (ready := self.server.ready.outcome(lives, WAIT_SLICE_S)) is False:
             if self._hung_up():
                 return
         self.connection.setblocking(True)

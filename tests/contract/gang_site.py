@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from gateway.errors import Ambiguous, BurstError, Capacity, CloudTransient, Conflict
+from gateway.errors import Ambiguous, BurstError, Capacity, CloudTransient, Conflict, Throttled
 from gateway.provisioning.gangs import Together, gangs_of, judge
 from gateway.provisioning.launcher import Join, Owner
 from gateway.provisioning.lifecycle import BEFORE_JOIN, USABLE, Limits, NodeState
@@ -23,6 +23,9 @@ from gateway.storage.nodes import SqlFleet
 EAST, WEST = "sky/m@east", "sky/m@west"
 DOWN = frozenset({"IDLE", "CLOUD", "POWERING_UP"})
 UP = frozenset({"IDLE", "CLOUD"})
+
+
+_REFUSALS = {"transient": CloudTransient, "throttled": Throttled}
 
 
 class Killed(BaseException):
@@ -53,8 +56,8 @@ class Sky:
     def _create(self, orders):
         self.orders.append(tuple(order.node for order in orders))
         fault, self.fault = self.fault, None
-        if fault == "transient":
-            raise CloudTransient("not now")
+        if fault in _REFUSALS:
+            raise _REFUSALS[fault]("not now")
         zone = orders[0].zone
         known = {machine.token: machine for machine in self.live.values()}
         new = [order for order in orders if order.token not in known]

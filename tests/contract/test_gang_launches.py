@@ -96,9 +96,9 @@ def test_without_room_anywhere_the_nodes_wait_and_say_why_until_it_is_too_long(s
     assert site.slurm.failed_nodes["small-1"].startswith("no room within 900 s: ")
 
 
-@pytest.mark.parametrize("fault", ["lost reply", "killed", "transient"])
-def test_an_order_with_an_unknown_outcome_is_repeated_whole(site, fault):
-    """However it went: one machine for each node, in one zone."""
+@pytest.mark.parametrize("fault", ["lost reply", "killed", "transient", "throttled"])
+def test_i12_an_order_with_an_unknown_outcome_or_a_throttled_one_is_repeated_where_it_was_given(site, fault):
+    """However it went: one machine for each node, all in the zone that was asked; no other is tried meanwhile."""
     site.sky.fault = fault
     site.ask(7, "small-1", "small-2")
     site.settle(8)
@@ -106,6 +106,7 @@ def test_an_order_with_an_unknown_outcome_is_repeated_whole(site, fault):
     assert sorted((one.node, one.generation) for one in site.sky.live.values()) == [("small-1", 1), ("small-2", 1)]
     assert set(site.sky.orders) == {("small-1", "small-2")}
     assert {site.node(name).state for name in ("small-1", "small-2")} == {NodeState.IDLE}
+    assert {site.node(name).supply for name in ("small-1", "small-2")} == {EAST}
 
 
 def test_nothing_is_ordered_before_slurm_has_asked_for_all(site):
