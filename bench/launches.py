@@ -232,14 +232,13 @@ class _Site:
     def provisioner(self) -> Provisioner:
         supplies = Supplies({name: (Supply(f"far/{SIZE}"),) for name in ("large", "warm")})
         now = partial(datetime.now, UTC)
-        return Provisioner(
-            CLUSTER, self.fleet, self.provider, _invite, self, now, supplies, invite_gang=_invite_gang
-        )
+        return Provisioner(CLUSTER, self.fleet, self.provider, _invite, self, now, supplies, invite_gang=_invite_gang)
 
     def _through(self, names: tuple[str, ...], job: int) -> None:
         """What the gateway's runner does, in one thread: take the request, and act on what is due."""
         provisioner = self.provisioner
         provisioner.want(names, (JobNodes(job, names, names),))
+        provisioner.intend(names)
         while wanted := self._open():
             verdicts = [judge(gang, {}, provisioner.now(), provisioner.limits) for gang in gangs_of(wanted)]
             due = [verdict for verdict in verdicts if verdict.act is Together.LAUNCH]

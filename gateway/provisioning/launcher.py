@@ -18,10 +18,10 @@ import structlog
 
 from gateway.errors import Ambiguous, BootstrapFailed, Capacity, CloudError, Conflict, LimitReached, Quota, Unlisted
 from gateway.provisioning.breakers import Breakers
-from gateway.provisioning.fleet import Effect, ElasticNode, Fleet
+from gateway.provisioning.fleet import Change, Effect, ElasticNode, Fleet
 from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.gangs import UNDECIDED, UNORDERED
-from gateway.provisioning.lifecycle import AMBIGUOUS_ALARM_S, BEFORE_JOIN, USABLE, Limits, NodeState
+from gateway.provisioning.lifecycle import AMBIGUOUS_ALARM_S, BEFORE_JOIN, USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
 from gateway.provisioning.supply import Supplies, Supply
 
@@ -150,22 +150,17 @@ class Launcher:
         with self.fleet() as fleet:
             if bounds:
                 _require_room(fleet.all(), nodes, bounds)
-            pairs = zip(nodes, intents, strict=True)
-            return tuple(self._record(fleet, node, facts, supply, now) for node, facts in pairs)
-
-    def _record(
-        self, fleet: Fleet, node: ElasticNode, facts: Mapping[str, object], supply: str, now: datetime
-    ) -> ElasticNode:
-        stored = fleet.get(node.name)
-        joined = node.state in _ASKED and stored.state in _JOINED - {NodeState.REQUESTED, NodeState.AMBIGUOUS}
-        same = (stored.generation, stored.lock) == (node.generation, node.lock)
-        if not same or not (joined or stored.state is node.state):
-            raise Conflict(f"Node {node.name} was moved by somebody else.")
-        if joined:
-            return stored  # while nobody knew the outcome
-        if stored.state is NodeState.REQUESTED:
-            return fleet.note(stored, **facts)
-        return fleet.move(stored, NodeState.REQUESTED, now, f"asking for {supply}", **facts)
+            known = fleet.get_all([node.name for node in nodes])
+            changes = [
+                Change(stored, facts, f"asking for {supply}")
+                for stored, facts in zip((_as_decided(known, node) for node in nodes), intents, strict=True)
+            ]
+            asked = [each for each in changes if each.node.state is NodeState.REQUESTED]
+            moving = [each for each in changes if may_move(each.node.state, NodeState.REQUESTED)]
+            now_so = {node.name: node for node in fleet.note_all(asked)}
+            now_so |= {node.name: node for node in fleet.move_all(moving, NodeState.REQUESTED, now)}
+            # The rest has joined while nobody knew the outcome.
+            return tuple(now_so.get(each.node.name, each.node) for each in changes)
 
     def _intents(self, nodes: tuple[ElasticNode, ...], supply: str, now: datetime) -> list[dict[str, object]]:
         """What is stored of each with a new order."""
@@ -211,30 +206,31 @@ class Launcher:
         if nodes[0].supply is not None:
             self.breakers.close(Supply(nodes[0].supply))
         with self.fleet() as fleet:
+            known = fleet.get_all([node.name for node in nodes])
+            made, joined = [], []
             for node, machine in zip(nodes, machines, strict=True):
-                self._keep(fleet, node, machine)
-
-    def _keep(self, fleet: Fleet, node: ElasticNode, machine: Machine) -> None:
-        known = {"machine_id": machine.id, "public_addresses": machine.public_addresses, "lock": "", "lock_until": None}
-        current = fleet.get(node.name)
-        same = current.generation == node.generation and current.lock == node.lock
-        if same and current.state is NodeState.REQUESTED:
-            text = f"machine {machine.id} is being made"
-            fleet.move(current, NodeState.PENDING, self.now(), text, address=machine.address, **known)
-        elif same and current.state in _JOINED and current.machine_id in {None, machine.id}:
-            # It joined before the cloud's reply came back.
-            fleet.note(current, address=machine.address or current.address, **known)
-        else:
-            log.warning("a late reply fits no record", node=node.name, machine=machine.id)
-            fleet.keep_effect(Effect(machine.id, node.name, node.generation, machine.token, self.now()))
+                current = known[node.name]
+                same = current.generation == node.generation and current.lock == node.lock
+                facts = {"machine_id": machine.id, "public_addresses": machine.public_addresses, **_FREE}
+                if same and current.state is NodeState.REQUESTED:
+                    text = f"machine {machine.id} is being made"
+                    made.append(Change(current, {**facts, "address": machine.address}, text))
+                elif same and current.state in _JOINED and current.machine_id in {None, machine.id}:
+                    # It joined before the cloud's reply came back.
+                    joined.append(Change(current, {**facts, "address": machine.address or current.address}))
+                else:
+                    log.warning("a late reply fits no record", node=node.name, machine=machine.id)
+                    fleet.keep_effect(Effect(machine.id, node.name, node.generation, machine.token, self.now()))
+            fleet.move_all(made, NodeState.PENDING, self.now())
+            fleet.note_all(joined)
 
     def _undecided(self, nodes: tuple[ElasticNode, ...], error: CloudError) -> None:
         with self.fleet() as fleet:
-            for node in nodes:
-                current = fleet.get(node.name)
-                if current.state is NodeState.REQUESTED and current.lock == node.lock:
-                    free = {"lock": "", "lock_until": None}
-                    fleet.move(current, NodeState.AMBIGUOUS, self.now(), error.detail, reason=error.detail, **free)
+            known = fleet.get_all([node.name for node in nodes])
+            mine = [known[node.name] for node in nodes if known[node.name].lock == node.lock]
+            asking = [node for node in mine if node.state is NodeState.REQUESTED]
+            changes = [Change(node, {"reason": error.detail, **_FREE}, error.detail) for node in asking]
+            fleet.move_all(changes, NodeState.AMBIGUOUS, self.now())
         self._alarm(nodes[0])
 
     def _alarm(self, node: ElasticNode) -> None:
@@ -249,21 +245,19 @@ class Launcher:
         supply, error = list(refused.items())[-1]
         self.breakers.trip(Supply(supply), error, self.now())
         text = f"{supply}: {error.detail}"
+        changes = [Change(node, {**NOT_ORDERED, "reason": sentence(refused)}, text) for node in nodes]
         with self.fleet() as fleet:
-            return tuple(
-                fleet.move(node, NodeState.CAPACITY_BLOCKED, self.now(), text, reason=sentence(refused), **NOT_ORDERED)
-                for node in nodes
-            )
+            return fleet.move_all(changes, NodeState.CAPACITY_BLOCKED, self.now())
 
     def _wait(self, nodes: tuple[ElasticNode, ...], reason: str) -> None:
         """Blocked until there is room; what the timeline has said already is not said again."""
+        told = (NodeState.CAPACITY_BLOCKED, reason)
+        again = [Change(node, {"since": self.now()}) for node in nodes if (node.state, node.reason) == told]
+        facts = {**NOT_ORDERED, "reason": reason}
+        blocked = [Change(node, facts, reason) for node in nodes if (node.state, node.reason) != told]
         with self.fleet() as fleet:
-            for node in nodes:
-                if (node.state, node.reason) == (NodeState.CAPACITY_BLOCKED, reason):
-                    fleet.note(node, since=self.now())
-                else:
-                    blocked = {**NOT_ORDERED, "reason": reason}
-                    fleet.move(node, NodeState.CAPACITY_BLOCKED, self.now(), reason, **blocked)
+            fleet.note_all(again)
+            fleet.move_all(blocked, NodeState.CAPACITY_BLOCKED, self.now())
 
 
 PASSING = (Capacity, Quota, BootstrapFailed)
@@ -273,6 +267,8 @@ NOT_ORDERED: Mapping[str, str | None] = {
     **dict.fromkeys(("supply", "gang", "gang_number", "ordered_at", "lock_until")),
     "lock": "",
 }
+
+_FREE: Mapping[str, str | None] = {"lock": "", "lock_until": None}
 
 _JOINED = BEFORE_JOIN | USABLE | {NodeState.BOOTSTRAPPED}
 _ASKED = UNDECIDED | _JOINED
@@ -298,6 +294,16 @@ def order_of(cluster: str, node: ElasticNode, user_data: str) -> NodeOrder:
 def sentence(refused: Mapping[str, CloudError]) -> str:
     """One line with what each supply said."""
     return "; ".join(f"{supply}: {error.detail}" for supply, error in refused.items())
+
+
+def _as_decided(known: Mapping[str, ElasticNode], node: ElasticNode) -> ElasticNode:
+    """The stored one. Raises Conflict if somebody else moved it; that its machine joined meanwhile is no harm."""
+    stored = known[node.name]
+    joined = node.state in _ASKED and stored.state in _JOINED - {NodeState.REQUESTED, NodeState.AMBIGUOUS}
+    same = (stored.generation, stored.lock) == (node.generation, node.lock)
+    if not same or not (joined or stored.state is node.state):
+        raise Conflict(f"Node {node.name} was moved by somebody else.")
+    return stored
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -18,14 +19,14 @@ import structlog
 from gateway.errors import BootstrapFailed, BurstError, Capacity, CloudError, Conflict, NotFound
 from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.drains import Drain
-from gateway.provisioning.fleet import Effect, ElasticNode, Fleet
+from gateway.provisioning.fleet import Change, Effect, ElasticNode, Fleet
 from gateway.provisioning.gangs import GangVerdict, Together
 from gateway.provisioning.launcher import FleetWork, GangInvitation, Join, Launcher, Owner, order_of
 from gateway.provisioning.lifecycle import USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, NodeProvider
-from gateway.provisioning.reconcile import Act, Seen, SlurmStates, Verdict, decide, orphans
+from gateway.provisioning.reconcile import ASKED, Act, Seen, SlurmStates, Verdict, decide, orphans
 from gateway.provisioning.supply import Supplies, Supply
-from gateway.provisioning.wishes import JobNodes, wish
+from gateway.provisioning.wishes import JobNodes, Wishes
 
 __all__ = ["FleetWork", "Join", "Owner", "Provisioner", "SlurmNodes", "order_of"]
 
@@ -79,10 +80,22 @@ class Provisioner:
         """
         with self.fleet() as fleet:
             known = {node.name: node for node in fleet.all()}
-            for name in names:
-                if name in known:
-                    fleet.note(known[name], **wish(known, name, jobs, self.now()))
+            wishes, now = Wishes(known, jobs), self.now()
+            fleet.note_all(
+                [Change(known[name], wishes.of(name, now)) for name in dict.fromkeys(names) if name in known]
+            )
         return tuple(name for name in names if name not in known)
+
+    def intend(self, names: Iterable[str]) -> None:
+        """Begin the next generation of those that are OFF and wanted, all in one transaction.
+
+        What another worker has in hand meanwhile takes its step by itself, and so do the others then.
+        """
+        with suppress(Conflict), self.fleet() as fleet:
+            off = [node for node in fleet.get_all(tuple(names)).values() if node.state is NodeState.OFF and node.wanted]
+            now = self.now()
+            changes = [Change(node, _intent(node, now) | {"reason": ASKED}, ASKED) for node in off]
+            fleet.move_all(changes, NodeState.INTENT, now)
 
     def release(self, names: Iterable[str], reason: str) -> None:
         """SuspendProgram: Slurm is done with these nodes."""
@@ -184,13 +197,7 @@ class Provisioner:
             # Many clouds give them only now.
             facts |= {"address": machine.address or node.address, "public_addresses": machine.public_addresses}
         if verdict.state is NodeState.INTENT:
-            facts |= {
-                "generation": node.generation + 1,
-                "wanted": False,
-                "job": node.wanted_by if node.wanted else None,
-            }
-            facts |= {"wanted_at": node.wanted_at if node.wanted else self.now()}
-            facts |= {"wanted_with": node.wanted_with if node.wanted else 1}
+            facts |= _intent(node, self.now())
         if verdict.state is NodeState.OFF:
             facts |= _WITHOUT_MACHINE
             self.slurm.gone(node.name)
@@ -204,7 +211,8 @@ class Provisioner:
     def _launch(self, nodes: tuple[ElasticNode, ...]) -> None:
         if never := self._launcher.launch(nodes):
             with self.fleet() as fleet:
-                nodes = tuple(fleet.get(node.name) for node in nodes)
+                known = fleet.get_all([node.name for node in nodes])
+            nodes = tuple(known[node.name] for node in nodes)
             for node in nodes:
                 self._fail(node, never)
 
@@ -289,6 +297,14 @@ class Provisioner:
             act()
         except BurstError as error:
             log.warning("a stray machine is not ended", machine=machine, error=error.detail)
+
+
+def _intent(node: ElasticNode, now: datetime) -> dict[str, object]:
+    """What a new generation is made for; a node that nobody noted a wish of is Slurm's own word now."""
+    facts: dict[str, object] = {"generation": node.generation + 1, "wanted": False}
+    if node.wanted:
+        return {**facts, "job": node.wanted_by, "wanted_at": node.wanted_at, "wanted_with": node.wanted_with}
+    return {**facts, "job": None, "wanted_at": now, "wanted_with": 1}
 
 
 _CONSOLE_MOST = 2000

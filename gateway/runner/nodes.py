@@ -120,6 +120,7 @@ class NodeRunner:
             log.info("slurm asks", program=request.program, nodes=fold(request.nodes))
             if request.program == "resume":
                 unknown = self.provisioner.want(request.nodes, request.jobs)
+                self.provisioner.intend(request.nodes)
                 if unknown:
                     log.warning("slurm asked for unknown nodes", nodes=unknown)
             else:
