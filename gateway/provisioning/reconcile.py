@@ -273,7 +273,7 @@ def _leaving(look: _Look) -> Verdict:
 
 
 def _quarantined(look: _Look) -> Verdict:
-    if look.node.wanted or look.age_s > DEADLINE_S[NodeState.QUARANTINED]:
+    if look.node.wanted or look.age_s > DEADLINE_S[NodeState.QUARANTINED] or _gone(look) is not None:
         return Verdict(Act.DESTROY, look.node.reason)
     if look.has(_UP | _ASKED_FOR) and not look.has({"DOWN"}):
         return Verdict(Act.OUT_OF_SERVICE, look.node.reason or "it has less than its size promised")
