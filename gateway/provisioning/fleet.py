@@ -84,6 +84,10 @@ class Change:
     text: str = ""
 
 
+Tally = Mapping[tuple[str | None, str], int]
+"""How many nodes there are, by supply and account."""
+
+
 class Fleet(Protocol):
     """The stored nodes."""
 
@@ -101,6 +105,9 @@ class Fleet(Protocol):
 
     def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
         """Every node, or those in ``states``, by name."""
+
+    def tally(self, states: Collection[NodeState]) -> Tally:
+        """How many are in ``states``."""
 
     def move(self, node: ElasticNode, state: NodeState, now: datetime, text: str, **facts: Any) -> ElasticNode:
         """Record a legal move and say why; ``facts`` are fields of ElasticNode. Raises Conflict."""

@@ -18,7 +18,7 @@ import structlog
 
 from gateway.errors import Ambiguous, BootstrapFailed, Capacity, CloudError, Conflict, LimitReached, Quota, Unlisted
 from gateway.provisioning.breakers import Breakers
-from gateway.provisioning.fleet import Change, Effect, ElasticNode, Fleet
+from gateway.provisioning.fleet import Change, Effect, ElasticNode, Fleet, Tally
 from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.gangs import UNDECIDED, UNORDERED
 from gateway.provisioning.lifecycle import AMBIGUOUS_ALARM_S, BEFORE_JOIN, USABLE, Limits, NodeState, may_move
@@ -147,20 +147,12 @@ class Launcher:
             bounds = self._bounds(nodes, supply, str(intents[0]["account"]))
         else:
             intents, bounds = [{**lock, "join_until": now + self.join_within}] * len(nodes), ()
+        changes = [Change(node, facts, f"asking for {supply}") for node, facts in zip(nodes, intents, strict=True)]
         with self.fleet() as fleet:
             if bounds:
-                _require_room(fleet.all(), nodes, bounds)
-            known = fleet.get_all([node.name for node in nodes])
-            changes = [
-                Change(stored, facts, f"asking for {supply}")
-                for stored, facts in zip((_as_decided(known, node) for node in nodes), intents, strict=True)
-            ]
-            asked = [each for each in changes if each.node.state is NodeState.REQUESTED]
-            moving = [each for each in changes if may_move(each.node.state, NodeState.REQUESTED)]
-            now_so = {node.name: node for node in fleet.note_all(asked)}
-            now_so |= {node.name: node for node in fleet.move_all(moving, NodeState.REQUESTED, now)}
-            # The rest has joined while nobody knew the outcome.
-            return tuple(now_so.get(each.node.name, each.node) for each in changes)
+                _require_room(fleet.tally(_ORDERED), nodes, bounds)
+                return fleet.move_all(changes, NodeState.REQUESTED, now)
+            return _asked_again(fleet, changes, now)
 
     def _intents(self, nodes: tuple[ElasticNode, ...], supply: str, now: datetime) -> list[dict[str, object]]:
         """What is stored of each with a new order."""
@@ -189,9 +181,9 @@ class Launcher:
     def _bounds(self, nodes: tuple[ElasticNode, ...], supply: str, account: str) -> tuple[_Bound, ...]:
         most = self.limits.max_nodes_per_account if account else None
         return (
-            _Bound("", self.supplies.find(nodes[0].offer, supply).most, lambda node: node.supply == supply),
-            _Bound(" of the cluster", self.limits.max_nodes, lambda _: True),
-            _Bound(f" of account {account}", most, lambda node: node.account == account),
+            _Bound("", self.supplies.find(nodes[0].offer, supply).most, lambda used, _: used == supply),
+            _Bound(" of the cluster", self.limits.max_nodes, lambda *_: True),
+            _Bound(f" of account {account}", most, lambda _, payer: payer == account),
         )
 
     def _create(self, nodes: tuple[ElasticNode, ...]) -> tuple[Machine, ...]:
@@ -205,24 +197,29 @@ class Launcher:
     def _made(self, nodes: tuple[ElasticNode, ...], machines: tuple[Machine, ...]) -> None:
         if nodes[0].supply is not None:
             self.breakers.close(Supply(nodes[0].supply))
+        try:
+            with self.fleet() as fleet:
+                changes = [_pending(node, machine) for node, machine in zip(nodes, machines, strict=True)]
+                fleet.move_all(changes, NodeState.PENDING, self.now())
+        except Conflict:
+            # Some joined before the cloud's reply came back, or another worker took them over.
+            self._made_late(nodes, machines)
+
+    def _made_late(self, nodes: tuple[ElasticNode, ...], machines: tuple[Machine, ...]) -> None:
         with self.fleet() as fleet:
             known = fleet.get_all([node.name for node in nodes])
-            made, joined = [], []
             for node, machine in zip(nodes, machines, strict=True):
                 current = known[node.name]
                 same = current.generation == node.generation and current.lock == node.lock
-                facts = {"machine_id": machine.id, "public_addresses": machine.public_addresses, **_FREE}
+                change = _pending(current, machine)
                 if same and current.state is NodeState.REQUESTED:
-                    text = f"machine {machine.id} is being made"
-                    made.append(Change(current, {**facts, "address": machine.address}, text))
+                    fleet.move_all([change], NodeState.PENDING, self.now())
                 elif same and current.state in _JOINED and current.machine_id in {None, machine.id}:
-                    # It joined before the cloud's reply came back.
-                    joined.append(Change(current, {**facts, "address": machine.address or current.address}))
+                    address = machine.address or current.address
+                    fleet.note(current, **{**change.facts, "address": address})
                 else:
                     log.warning("a late reply fits no record", node=node.name, machine=machine.id)
                     fleet.keep_effect(Effect(machine.id, node.name, node.generation, machine.token, self.now()))
-            fleet.move_all(made, NodeState.PENDING, self.now())
-            fleet.note_all(joined)
 
     def _undecided(self, nodes: tuple[ElasticNode, ...], error: CloudError) -> None:
         with self.fleet() as fleet:
@@ -272,6 +269,7 @@ _FREE: Mapping[str, str | None] = {"lock": "", "lock_until": None}
 
 _JOINED = BEFORE_JOIN | USABLE | {NodeState.BOOTSTRAPPED}
 _ASKED = UNDECIDED | _JOINED
+_ORDERED = frozenset(NodeState) - UNORDERED - {NodeState.OFF}
 
 
 def order_of(cluster: str, node: ElasticNode, user_data: str) -> NodeOrder:
@@ -296,8 +294,24 @@ def sentence(refused: Mapping[str, CloudError]) -> str:
     return "; ".join(f"{supply}: {error.detail}" for supply, error in refused.items())
 
 
+def _pending(node: ElasticNode, machine: Machine) -> Change:
+    facts = {"machine_id": machine.id, "public_addresses": machine.public_addresses, "address": machine.address}
+    return Change(node, {**facts, **_FREE}, f"machine {machine.id} is being made")
+
+
+def _asked_again(fleet: Fleet, changes: Sequence[Change], now: datetime) -> tuple[ElasticNode, ...]:
+    """Of an order whose outcome is not known; what has joined meanwhile stays as it is."""
+    known = fleet.get_all([each.node.name for each in changes])
+    changes = [replace(each, node=_as_decided(known, each.node)) for each in changes]
+    asked = [each for each in changes if each.node.state is NodeState.REQUESTED]
+    moving = [each for each in changes if may_move(each.node.state, NodeState.REQUESTED)]
+    done = {node.name: node for node in fleet.note_all(asked)}
+    done |= {node.name: node for node in fleet.move_all(moving, NodeState.REQUESTED, now)}
+    return tuple(done.get(each.node.name, each.node) for each in changes)
+
+
 def _as_decided(known: Mapping[str, ElasticNode], node: ElasticNode) -> ElasticNode:
-    """The stored one. Raises Conflict if somebody else moved it; that its machine joined meanwhile is no harm."""
+    """The stored one. Raises Conflict if somebody else moved it; that its machine joined is no harm."""
     stored = known[node.name]
     joined = node.state in _ASKED and stored.state in _JOINED - {NodeState.REQUESTED, NodeState.AMBIGUOUS}
     same = (stored.generation, stored.lock) == (node.generation, node.lock)
@@ -308,19 +322,18 @@ def _as_decided(known: Mapping[str, ElasticNode], node: ElasticNode) -> ElasticN
 
 @dataclass(frozen=True)
 class _Bound:
-    """How many ordered nodes there may be of those that it counts."""
+    """How many ordered nodes there may be of those that it counts, by their supply and account."""
 
     whose: str
     most: int | None
-    counts: Callable[[ElasticNode], bool]
+    counts: Callable[[str | None, str], bool]
 
 
-def _require_room(known: Collection[ElasticNode], nodes: tuple[ElasticNode, ...], bounds: Sequence[_Bound]) -> None:
-    """Raises LimitReached if all of ``nodes`` beside what is ordered already would be too many."""
-    ours = {node.name for node in nodes}
-    ordered = [node for node in known if node.name not in ours and node.state not in UNORDERED | {NodeState.OFF}]
+def _require_room(ordered: Tally, nodes: tuple[ElasticNode, ...], bounds: Sequence[_Bound]) -> None:
+    """Raises LimitReached if ``nodes``, which are not ordered yet, would be too many beside those that are."""
     for bound in bounds:
-        free = None if bound.most is None else bound.most - sum(map(bound.counts, ordered))
+        used = sum(count for (supply, account), count in ordered.items() if bound.counts(supply, account))
+        free = None if bound.most is None else bound.most - used
         if free is not None and free < len(nodes):
             need = f": {max(free, 0)} left, and the job needs {len(nodes)}" if len(nodes) > 1 else ""
             raise LimitReached(f"all {bound.most} that may be used{bound.whose} are in use{need}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -73,29 +72,25 @@ class Provisioner:
     holder: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Who holds the nodes that it works on, to other processes on the same database."""
 
-    def want(self, names: Iterable[str], jobs: Collection[JobNodes] = ()) -> tuple[str, ...]:
+    def want(self, names: Collection[str], jobs: Collection[JobNodes] = (), *, begin: bool = False) -> tuple[str, ...]:
         """ResumeProgram: note that Slurm wants these nodes, for these jobs; unknown names are left out and returned.
 
         A node that is on its way or in use has been asked for already: the request is a replay and changes nothing.
+        ``begin``: nodes that are OFF begin their next generation in the same transaction, and not each by a step.
         """
         with self.fleet() as fleet:
             known = {node.name: node for node in fleet.all()}
             wishes, now = Wishes(known, jobs), self.now()
-            fleet.note_all(
-                [Change(known[name], wishes.of(name, now)) for name in dict.fromkeys(names) if name in known]
-            )
+            noted, begun = [], []
+            for node in (known[name] for name in dict.fromkeys(names) if name in known):
+                facts = wishes.of(node.name, now)
+                if begin and node.state is NodeState.OFF:
+                    begun.append(Change(node, {**facts, **_begun(node, facts["wanted_by"]), "reason": ASKED}, ASKED))
+                else:
+                    noted.append(Change(node, facts))
+            fleet.note_all(noted)
+            fleet.move_all(begun, NodeState.INTENT, now)
         return tuple(name for name in names if name not in known)
-
-    def intend(self, names: Iterable[str]) -> None:
-        """Begin the next generation of those that are OFF and wanted, all in one transaction.
-
-        What another worker has in hand meanwhile takes its step by itself, and so do the others then.
-        """
-        with suppress(Conflict), self.fleet() as fleet:
-            off = [node for node in fleet.get_all(tuple(names)).values() if node.state is NodeState.OFF and node.wanted]
-            now = self.now()
-            changes = [Change(node, _intent(node, now) | {"reason": ASKED}, ASKED) for node in off]
-            fleet.move_all(changes, NodeState.INTENT, now)
 
     def release(self, names: Iterable[str], reason: str) -> None:
         """SuspendProgram: Slurm is done with these nodes."""
@@ -197,7 +192,9 @@ class Provisioner:
             # Many clouds give them only now.
             facts |= {"address": machine.address or node.address, "public_addresses": machine.public_addresses}
         if verdict.state is NodeState.INTENT:
-            facts |= _intent(node, self.now())
+            facts |= _begun(node, node.wanted_by if node.wanted else None)
+            facts |= {"wanted_at": node.wanted_at if node.wanted else self.now()}
+            facts |= {"wanted_with": node.wanted_with if node.wanted else 1}
         if verdict.state is NodeState.OFF:
             facts |= _WITHOUT_MACHINE
             self.slurm.gone(node.name)
@@ -299,12 +296,9 @@ class Provisioner:
             log.warning("a stray machine is not ended", machine=machine, error=error.detail)
 
 
-def _intent(node: ElasticNode, now: datetime) -> dict[str, object]:
-    """What a new generation is made for; a node that nobody noted a wish of is Slurm's own word now."""
-    facts: dict[str, object] = {"generation": node.generation + 1, "wanted": False}
-    if node.wanted:
-        return {**facts, "job": node.wanted_by, "wanted_at": node.wanted_at, "wanted_with": node.wanted_with}
-    return {**facts, "job": None, "wanted_at": now, "wanted_with": 1}
+def _begun(node: ElasticNode, job: int | None) -> dict[str, object]:
+    """Of a node that begins its next generation, for ``job``."""
+    return {"generation": node.generation + 1, "wanted": False, "job": job}
 
 
 _CONSOLE_MOST = 2000

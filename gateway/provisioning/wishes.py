@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import USABLE, NodeState
@@ -47,14 +48,14 @@ class Wishes:
     known: Mapping[str, ElasticNode]
     jobs: Collection[JobNodes] = ()
 
-    def of(self, name: str, now: datetime) -> dict[str, object]:
+    def of(self, name: str, now: datetime) -> dict[str, Any]:
         """What to note of node ``name``."""
         node = self.known[name]
         if node.state in USABLE | _UNDER_WAY - {NodeState.INTENT}:
             return {"wanted": False}
         job = self._job_of.get(name)
         again = node.wanted or node.state is NodeState.INTENT
-        facts: dict[str, object] = {
+        facts: dict[str, Any] = {
             "wanted": node.state is not NodeState.INTENT,
             "wanted_by": job.id if job else node.wanted_by if again else None,
             "wanted_with": self._together(node, job) if job else node.wanted_with if again else 1,

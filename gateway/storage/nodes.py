@@ -11,12 +11,12 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, select, update
 
 from gateway.errors import Conflict, NotFound
 from gateway.identity.audit import Act
 from gateway.jobs.job import Event
-from gateway.provisioning.fleet import Change, Effect, ElasticNode
+from gateway.provisioning.fleet import Change, Effect, ElasticNode, Tally
 from gateway.provisioning.lifecycle import NodeState, may_move
 from gateway.storage.audit import SqlAudit
 from gateway.storage.effect_tables import unmatched_effects
@@ -79,6 +79,12 @@ class SqlFleet:
             query = query.where(nodes.c.state.in_(list(states)))
         return tuple(map(_node, self._connection.execute(query)))
 
+    def tally(self, states: Collection[NodeState]) -> Tally:
+        """See ``Fleet.tally``."""
+        by = (nodes.c.supply, nodes.c.account)
+        query = select(*by, func.count()).where(nodes.c.state.in_(list(states))).group_by(*by)
+        return {(supply, account): count for supply, account, count in self._connection.execute(query)}
+
     def move(self, node: ElasticNode, state: NodeState, now: datetime, text: str, **facts: Any) -> ElasticNode:
         """See ``Fleet.move``."""
         if not may_move(node.state, state):
@@ -94,7 +100,7 @@ class SqlFleet:
         """See ``Fleet.move_all``."""
         if never := next((each.node for each in changes if not may_move(each.node.state, state)), None):
             raise Conflict(f"Node {never.name} cannot go from {never.state} to {state}.")
-        moved = self.note_all([replace(each, facts={**each.facts, "state": state, "since": now}) for each in changes])
+        moved = self.note_all([Change(each.node, {**each.facts, "state": state, "since": now}) for each in changes])
         texts = [each.text for each in changes]
         pairs = list(zip(moved, texts, strict=True))
         if pairs:
@@ -112,7 +118,8 @@ class SqlFleet:
 
     def note_all(self, changes: Sequence[Change]) -> tuple[ElasticNode, ...]:
         """See ``Fleet.note_all``."""
-        noted = tuple(replace(each.node, **each.facts) for each in changes)
+        # Not dataclasses.replace, which takes ten times as long.
+        noted = tuple(ElasticNode(**{**vars(each.node), **each.facts}) for each in changes)
         names = sorted({name for each in changes for name in each.facts})
         if not names:
             return noted
