@@ -41,6 +41,11 @@ class JobNodes:
     """Those that this request is about."""
 
 
+def wish(known: Mapping[str, ElasticNode], name: str, jobs: Collection[JobNodes], now: datetime) -> dict[str, Any]:
+    """What to note of node ``name`` when it is asked for."""
+    return Wishes(known, jobs).of(name, now)
+
+
 @dataclass(frozen=True)
 class Wishes:
     """One resume request: ``known`` are all nodes by name, ``jobs`` those that it is for."""
