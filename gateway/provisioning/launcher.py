@@ -23,6 +23,7 @@ from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.gangs import UNDECIDED, UNORDERED
 from gateway.provisioning.lifecycle import AMBIGUOUS_ALARM_S, BEFORE_JOIN, USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
+from gateway.provisioning.reconcile import Seen, Source
 from gateway.provisioning.supply import Supplies, Supply
 
 log = structlog.get_logger(__name__)
@@ -32,6 +33,9 @@ FleetWork = Callable[[], AbstractContextManager[Fleet]]
 
 LOCK = timedelta(seconds=180)
 """So long a worker may take for a create call before another may take its nodes over; longer than any HTTP timeout."""
+
+LISTED_WITHIN = timedelta(seconds=60)
+"""So far a cloud's listing may lag behind what it made."""
 
 LEASE = timedelta(minutes=15)
 """For which a new machine may run before its node has renewed anything."""
@@ -94,14 +98,16 @@ class Launcher:
     holder: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Whose locks these are; a process that takes another's place has its holder."""
 
-    def launch(self, nodes: tuple[ElasticNode, ...]) -> str:
+    def launch(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen]) -> str:
         """Ask one supply after the other until one takes the order for all of ``nodes``, or none.
 
         An order whose outcome is not known is repeated where it was given: elsewhere it might make a second machine.
+        ``seen``: node → its machine as its cloud lists it.
         Returns why no supply ever will, else "". Raises Conflict if another worker has one of them.
         """
         refused = self._shut(nodes[0])
         supply = next((node.supply for node in nodes if node.state in UNDECIDED), None)
+        undecided = supply is not None
         while (supply := supply or self._next(nodes[0], refused)) is not None:
             try:
                 nodes = self._asking(nodes, supply)
@@ -110,6 +116,9 @@ class Launcher:
                 if isinstance(error, Ambiguous) or error.retryable:
                     self._undecided(nodes, error)
                     return ""
+                if undecided and self._may_have_been_taken(nodes, seen, error):
+                    return ""
+                undecided = False
                 refused[supply] = error
                 nodes = self._refused(nodes, refused)
                 supply = None
@@ -180,8 +189,11 @@ class Launcher:
 
     def _bounds(self, nodes: tuple[ElasticNode, ...], supply: str, account: str) -> tuple[_Bound, ...]:
         most = self.limits.max_nodes_per_account if account else None
+        kind = Supply(supply).kind
         return (
-            _Bound("", self.supplies.find(nodes[0].offer, supply).most, lambda used, _: used == supply),
+            _Bound(
+                "", self.supplies.find(nodes[0].offer, supply).most, lambda used, _: Supply(used or "").kind == kind
+            ),
             _Bound(" of the cluster", self.limits.max_nodes, lambda *_: True),
             _Bound(f" of account {account}", most, lambda _, payer: payer == account),
         )
@@ -220,6 +232,19 @@ class Launcher:
                 else:
                     log.warning("a late reply fits no record", node=node.name, machine=machine.id)
                     fleet.keep_effect(Effect(machine.id, node.name, node.generation, machine.token, self.now()))
+
+    def _may_have_been_taken(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen], error: CloudError) -> bool:
+        """A cloud may refuse to repeat an order that it took; only its listing tells that it did not."""
+        machines = [seen.get(node.name, Source.UNREAD) for node in nodes]
+        listed = tuple(machine for machine in machines if isinstance(machine, Machine))
+        if len(listed) == len(nodes):
+            self._made(nodes, listed)
+            return True
+        ordered = min(node.ordered_at or node.since for node in nodes)
+        if all(machine is None for machine in machines) and self.now() - ordered >= LISTED_WITHIN:
+            return False
+        self._undecided(nodes, error)
+        return True
 
     def _undecided(self, nodes: tuple[ElasticNode, ...], error: CloudError) -> None:
         with self.fleet() as fleet:

@@ -86,6 +86,9 @@ USABLE = frozenset({NodeState.IDLE, NodeState.BUSY})
 BEFORE_JOIN = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS, NodeState.PENDING, NodeState.BOOTING})
 """States in which a node may trade its one-time token; the reply to our create call may still be under way."""
 
+COMING = BEFORE_JOIN | {NodeState.INTENT, NodeState.CAPACITY_BLOCKED, NodeState.BOOTSTRAPPED}
+"""Slurm asked for it, and it is on its way."""
+
 DEADLINE_S: dict[NodeState, int] = {
     NodeState.PENDING: 300,
     NodeState.BOOTING: 1200,

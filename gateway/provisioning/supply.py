@@ -17,10 +17,15 @@ _NAME = re.compile(r"(?P<cloud>[^/]+)/(?P<size>[^@+]+)(@(?P<zone>[^+]+))?(?P<spo
 
 @dataclass(frozen=True)
 class Supply:
-    """``name`` is "CLOUD/SIZE[@ZONE][+spot]"; ``most`` of its machines are used at once, None: as many as there are."""
+    """``name`` is "CLOUD/SIZE[@ZONE][+spot]"; ``most`` of its kind's machines are used at once, None: all there are."""
 
     name: str
     most: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """Whatever the zone and the market: "CLOUD/SIZE"."""
+        return _kind(self.name)
 
     @property
     def cloud(self) -> str:
