@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-STARTING_S = 0.3
-ENDING_S = 0.3
+STARTING_S = 0.1
+ENDING_S = 0.1
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,15 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 PROJECT = "burst-tests"
 ZONES = ("europe-west1-b", "europe-west1-c")
-OPERATION_S = 0.1
+OPERATION_S = 0.03
 
 _ROOT = f"/compute/v1/projects/{PROJECT}"
 _LINK = f"https://www.googleapis.com{_ROOT}"
-_STATUS = {"starting": "STAGING", "running": "RUNNING", "ending": "STOPPING"}
+_STATUS = {"starting": "STAGING", "running": "RUNNING", "ending": "STOPPING", "gone": "STOPPING"}
 
 
 def new_key() -> tuple[rsa.RSAPrivateKey, str]:
-    key = rsa.generate_private_key(65537, 2048)
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - libcloud checks it at each login, which takes its time
     kind = serialization.PrivateFormat.PKCS8
     return key, key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()).decode()
 
@@ -108,10 +108,15 @@ class GceServer(ApiServer):
     def wrong(self) -> dict[str, str]:
         return {**self.secret, "private_key": new_key()[1]}
 
-    def expire(self) -> None:
-        """The account's key is taken back, and what it got with it."""
+    def expire(self) -> dict[str, str]:
+        """The account's key is taken back, and what it got with it; the new one's credential."""
         self.tokens.clear()
         self.key, self.secret["private_key"] = new_key()
+        return self.secret
+
+    def break_off(self) -> None:
+        """The next page of a listing after its first cannot be had."""
+        self.faults.append(Fault(lambda call: "pageToken" in call.query, REFUSALS["transient"]))
 
     def refuse(self, what: str, how: str) -> None:
         self.faults.append(Fault(lambda call: bool(re.fullmatch(f"{what}.*", call.what)), REFUSALS[how]))

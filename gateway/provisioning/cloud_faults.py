@@ -109,7 +109,11 @@ RULES = (
 )
 """Tried in this order."""
 
-_GONE = re.compile(r"InvalidInstanceID\.NotFound|(instance|server) \S+ could not be found|was not found", re.IGNORECASE)
+_GONE = re.compile(
+    r"Invalid(InstanceID|Volume|NetworkInterfaceID|AllocationID|KeyPair)\.NotFound"
+    r"|(instance|server|volume|port|floating ?ip) \S+ could not be found|was not found",
+    re.IGNORECASE,
+)
 
 _QUERY = re.compile(r"\?[^\s?]*=\S*")
 """The query of a URL: libcloud's EC2 driver sends user-data, and so a join token, in it."""

@@ -28,14 +28,14 @@ _LEFT = {
     "Volume": (LeftoverKind.DISK, "volumeId"),
     "NetworkInterface": (LeftoverKind.INTERFACE, "networkInterfaceId"),
     "Address": (LeftoverKind.ADDRESS, "allocationId"),
-    "KeyPair": (LeftoverKind.KEY, "keyPairId"),
+    "KeyPair": (LeftoverKind.KEY, "keyName"),
 }
 
 _CLEANING = {
     LeftoverKind.DISK: ("DeleteVolume", "VolumeId"),
     LeftoverKind.INTERFACE: ("DeleteNetworkInterface", "NetworkInterfaceId"),
     LeftoverKind.ADDRESS: ("ReleaseAddress", "AllocationId"),
-    LeftoverKind.KEY: ("DeleteKeyPair", "KeyPairId"),
+    LeftoverKind.KEY: ("DeleteKeyPair", "KeyName"),
 }
 
 

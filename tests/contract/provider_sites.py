@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -114,6 +115,11 @@ class Site:
         """A new one, as a gateway that starts again would make it."""
         return self.open()
 
+    @cached_property
+    def watcher(self) -> LibcloudProvider:
+        """One that is kept, for what only looks: some logins cost a second on a busy machine."""
+        return self.open()
+
     @property
     def boots(self) -> bool:
         """Whether its machines run, and not only are said to."""
@@ -123,6 +129,11 @@ class Site:
     def takes_tokens(self) -> bool:
         """Whether two create calls at the same moment with one token are one."""
         return self.kind not in {"openstack", "vultr"}
+
+    @property
+    def api(self) -> Any:
+        """The API server that a test can have misbehave."""
+        return self.far or self.ec2
 
     @property
     def never(self) -> str:
@@ -150,7 +161,7 @@ class Site:
     def listed(self, *machine_ids: str, cluster: str = "ours") -> tuple[Machine, ...]:
         """The listing, once it has these machines and no others: clouds take their time to end one."""
         deadline = time.monotonic() + BOOT_S
-        provider = self.provider()
+        provider = self.watcher
         found = provider.machines(cluster)
         while {machine.id for machine in found} != set(machine_ids):
             assert time.monotonic() < deadline, (found, machine_ids)
@@ -268,13 +279,12 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     site: Site = request.getfixturevalue("site")
     yield
-    provider = site.provider()
     for cluster in ("ours", "theirs"):
-        for machine in provider.machines(cluster):
-            provider.destroy(machine.id)
+        for machine in site.watcher.machines(cluster):
+            site.watcher.destroy(machine.id)
         site.listed(cluster=cluster)
     if site.ec2 is not None:
-        site.ec2.forget_tokens()
+        site.ec2.wipe()
     if site.far is not None:
         site.far.wipe()
     # A cloud says that a machine is gone as soon as it will go.
