@@ -20,6 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.errors import CloudError, CloudTransient, SetupError
 from gateway.provisioning.credentials import TIMEOUT_S, credential, needed, options, server, sizes_of
 from gateway.provisioning.ec2 import placing_in, tagging
+from gateway.provisioning.ec2_driver import quick
+from gateway.provisioning.ec2_fleet import MOST_A_CALL, Ec2Fleet
 from gateway.provisioning.gce import open_gce
 from gateway.provisioning.hosts import open_hosts
 from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
@@ -74,12 +76,12 @@ def _end_all(provider: NodeProvider, cluster: str, deadline: float) -> list[str]
 def _ec2(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
     """Amazon EC2, or what speaks its protocol.
 
-    ``options``: ``key_name``, ``public_address``, ``subnets``: the subnet of each zone that offers name.
+    ``options``: ``key_name``, ``public_address``, ``machines_a_call``, ``subnets``: the subnet of each zone.
     """
     credential(cloud, settings, ("key", "secret"))
-    kind: Any = get_driver(Provider.EC2)
+    kind: Any = tagging(quick(get_driver(Provider.EC2)))
     region, image = needed(cloud, "region"), needed(cloud, "image")
-    chosen = options(cloud, "key_name", "public_address", "subnets")
+    chosen = options(cloud, "key_name", "public_address", "machines_a_call", "subnets")
     if region not in kind.list_regions():
         raise SetupError(f"cloud {cloud.name}: libcloud knows no region {region}", hint="check it in burst.toml")
     if cloud.security_groups and cloud.network is None:
@@ -87,7 +89,7 @@ def _ec2(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
 
     def driver() -> NodeDriver:
         secret = credential(cloud, settings, ("key", "secret"))
-        opened: NodeDriver = tagging(kind)(
+        opened: NodeDriver = kind(
             secret["key"],
             secret["secret"],
             token=secret.get("token"),
@@ -107,9 +109,19 @@ def _ec2(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
         "ex_terminate_on_shutdown": True,
     }
     dialect = replace(DIALECTS["ec2"], placing=placing_in(chosen.get("subnets", {})))
-    return LibcloudProvider(
-        cloud.name, driver, sizes=sizes_of(cloud), dialect=dialect, image=image, arguments=arguments
+    most = _machines_a_call(cloud)
+    return Ec2Fleet(
+        cloud.name, driver, sizes=sizes_of(cloud), dialect=dialect, image=image, arguments=arguments, most=most
     )
+
+
+def _machines_a_call(cloud: CloudSettings) -> int:
+    most = cloud.options.get("machines_a_call", MOST_A_CALL)
+    if not isinstance(most, int) or not 1 <= most <= MOST_A_CALL:
+        raise SetupError(
+            f"cloud {cloud.name}: machines_a_call is {most!r}", hint=f"give a number from 1 to {MOST_A_CALL}"
+        )
+    return most
 
 
 def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:

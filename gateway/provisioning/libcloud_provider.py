@@ -7,7 +7,7 @@ create call carries the order's tags and, where the cloud knows such a thing, it
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +18,11 @@ from gateway.errors import Capacity, CloudAuth, CloudError, CloudInvalid, CloudT
 from gateway.provisioning.cloud_faults import classify, is_gone
 from gateway.provisioning.dialect import Dialect
 from gateway.provisioning.ec2 import EC2
+from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.node import (
     TAG_CLUSTER,
+    TAG_FIRST,
+    TAG_GANG,
     TAG_GENERATION,
     TAG_NODE,
     TAG_TOKEN,
@@ -29,6 +32,7 @@ from gateway.provisioning.node import (
     NodeOrder,
     Size,
 )
+from gateway.provisioning.one_by_one import one_by_one
 from gateway.provisioning.openstack import OPENSTACK
 
 _CONSOLE_CHARACTERS = 16384
@@ -76,6 +80,16 @@ class LibcloudProvider:
         self._require_price(order.size)
         if self._dialect.token is None and (found := self._by_token(order)) is not None:
             return found
+        return self._ordered(order)
+
+    def create_gang(self, gang: GangOrder) -> tuple[Machine, ...]:
+        """One order for each; what a cloud without client tokens has already, one listing tells. Raises CloudError."""
+        self._require_price(gang.orders[0].size)
+        listed = self.machines(gang.orders[0].cluster) if self._dialect.token is None else ()
+        known = {each.token: each for each in listed if each.state is not MachineState.TERMINATING}
+        return one_by_one(gang, lambda order: known.get(order.token) or self._ordered(order), self.destroy)
+
+    def _ordered(self, order: NodeOrder) -> Machine:
         if self._dialect.order is not None:
             with self._classified(changes=True):
                 return self._dialect.order(self._driver, order)
@@ -152,8 +166,8 @@ class LibcloudProvider:
             raise PriceUnknown(f"the price of size {size} at {self.name} is not known", hint="set it in the settings")
 
     def _by_token(self, order: NodeOrder) -> Machine | None:
-        live = (machine for machine in self.machines(order.cluster) if machine.token == order.token)
-        return next(live, None)
+        same = (machine for machine in self.machines(order.cluster) if machine.token == order.token)
+        return next((machine for machine in same if machine.state is not MachineState.TERMINATING), None)
 
     def _size(self, name: str) -> NodeSize:
         if "size" in self._dialect.has_ids:
@@ -172,6 +186,9 @@ class LibcloudProvider:
             if name is None or name in {image.id, image.name}:
                 return image
         raise CloudInvalid(f"{self.name} has no image {name}", hint="check the image in the settings")
+
+    def _machines_of(self, nodes: Iterable[Node]) -> tuple[Machine, ...]:
+        return tuple(_machine(node, self._tags(node), **self._dialect.facts(node)) for node in nodes)
 
     def _tags(self, node: Node) -> Mapping[str, str]:
         return node.extra.get(self._dialect.kept_tags) or {}
@@ -194,15 +211,23 @@ class LibcloudProvider:
 def _machine(node: Node, tags: Mapping[str, str], **facts: Any) -> Machine:
     return Machine(
         id=str(node.id),
-        node=tags.get(TAG_NODE, node.name),
+        node=tags.get(TAG_NODE, "" if TAG_GANG in tags else node.name),
         generation=_number(tags.get(TAG_GENERATION, "")),
         token=tags.get(TAG_TOKEN, ""),
         state=_state(node),
         address=next(iter([*node.private_ips, *node.public_ips]), None),
         public_addresses=tuple(node.public_ips),
         created_at=node.created_at,
+        gang=tags.get(TAG_GANG, ""),
+        number=_place(node, tags),
         **{"no_room": _no_room(node), **facts},
     )
+
+
+def _place(node: Node, tags: Mapping[str, str]) -> int | None:
+    """Of a gang's machine: its place in its call, and where in the gang the call began."""
+    index, first = node.extra.get("launch_index"), _number(tags.get(TAG_FIRST, "0"))
+    return index + first if TAG_GANG in tags and isinstance(index, int) and first >= 0 else None
 
 
 def _no_room(node: Node) -> str:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,8 @@ from gateway.errors import SetupError
 from gateway.provisioning import gce
 from gateway.provisioning.cgroups import hierarchies
 from gateway.provisioning.clouds import open_cloud
+from gateway.provisioning.gang import GangOrder
+from gateway.provisioning.gang_user_data import GangUserData, render_gang
 from gateway.provisioning.libcloud_provider import LibcloudProvider
 from gateway.provisioning.local_cloud import LocalCloud
 from gateway.provisioning.node import Machine, NodeOrder
@@ -47,17 +49,25 @@ SIZES = (
     SizeSettings(name="small", cores=1, memory_mb=512, credits_per_hour=1.25, max_nodes=8),
     SizeSettings(name="rare", cores=2, memory_mb=512, credits_per_hour=6, max_nodes=1),
 )
+INSTANCES = pytest.param("instances", marks=pytest.mark.root)
+"""EC2's protocol, where an instance is a container with a cloud-init of its own."""
+
 BOOT_S = 120
+SECRET = "of the gang"
 
 AGENT = b'''\
 """Stands for the node agent: says hello to the gateway that invited it, leaves a child behind, and stays."""
-import json, signal, subprocess, sys, urllib.request
+import base64, hmac, json, signal, subprocess, sys, urllib.request
 path = sys.argv[sys.argv.index("--join") + 1] if "--join" in sys.argv else "/etc/burst/join.json"
 invitation = json.loads(open(path).read())
 first = open("/proc/1/comm").read().strip()
 subprocess.Popen(["setsid", "sh", "-c", "sleep 1000 & exec sleep 1000"])
-said = json.dumps({"node": invitation["node"], "token": invitation["token"], "first": first}).encode()
-print("hello from", invitation["node"], flush=True)
+node, token = invitation.get("node") or f"{invitation['gang']} {invitation['number']}", invitation.get("token")
+if token is None:
+    proof = hmac.digest(invitation["secret"].encode(), str(invitation["number"]).encode(), "sha256")
+    token = base64.urlsafe_b64encode(proof).decode().rstrip("=")
+said = json.dumps({"node": node, "token": token, "first": first}).encode()
+print("hello from", node, flush=True)
 urllib.request.urlopen(invitation["gateway_url"] + "/hello", said, timeout=30).read()
 signal.pause()
 '''
@@ -181,6 +191,23 @@ class Site:
         )
         return NodeOrder(cluster=cluster, node=node, generation=generation, size=size, user_data=render(data))
 
+    def gang(self, *nodes: str, generation: int = 1, size: str = "small", **how: Any) -> GangOrder:
+        """The order of a gang; ``how``: more of each order."""
+        orders = tuple(
+            replace(self.order(node, generation=generation, size=size), user_data="", **how) for node in nodes
+        )
+        token = GangOrder(orders, "").token
+        data = GangUserData(
+            gang=token,
+            secret=SECRET,
+            gateway_url=self.gateway.url,
+            agent_url=f"{self.gateway.url}/node-agent.py",
+            agent_sha256=sha256(AGENT).hexdigest(),
+            audience="burst",
+            user_authority="ssh-ed25519 AAAA",
+        )
+        return GangOrder(orders, render_gang(data))
+
     def traces(self) -> list[str]:
         """All that is left of machines: folders, processes, mounts, control groups, interfaces."""
         folder = self.cloud.settings.cloud_dir
@@ -248,7 +275,7 @@ def cloud_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     if kind == "openstack":
         _require_openstack()
     cache = Path(os.environ.get("BURST_CACHE", Path(tempfile.gettempdir(), "burst-cache")))
-    form = "container" if kind == "container" else "process"
+    form = "container" if kind in {"container", "instances"} else "process"
     gce.POLL_S = 0.05
     settings = Settings(directory=tmp_path_factory.mktemp("gateway"), cache=cache, nodes=form, sizes=SIZES)
     try:
@@ -259,7 +286,7 @@ def cloud_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         gateway = stack.enter_context(_listening(cloud))
         stack.callback(_torn_down, cloud)
         match kind:
-            case "ec2":
+            case "ec2" | "instances":
                 yield _ec2(
                     cloud, gateway, stack.enter_context(Ec2Server(cloud, {size.name: size.name for size in SIZES}))
                 )
