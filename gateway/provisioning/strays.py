@@ -78,7 +78,8 @@ def _judge(machine: Machine, node: ElasticNode | None, kept: Mapping[str, str]) 
         return Stray.ORPHAN
     if node.state is NodeState.OFF:
         return Stray.ZOMBIE
-    return None if kept.get(node.name) == machine.id else Stray.DUPLICATE
+    mine = _of_its_generation(machine, node) and kept.get(node.name) == machine.id
+    return None if mine else Stray.DUPLICATE
 
 
 def _of_its_generation(machine: Machine, node: ElasticNode) -> bool:
