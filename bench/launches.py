@@ -232,9 +232,7 @@ class _Site:
     def provisioner(self) -> Provisioner:
         supplies = Supplies({name: (Supply(f"far/{SIZE}"),) for name in ("large", "warm")})
         now = partial(datetime.now, UTC)
-        return Provisioner(
-            CLUSTER, self.fleet, self.provider, _invite, self, now, supplies, invite_gang=_invite_gang
-        )
+        return Provisioner(CLUSTER, self.fleet, self.provider, _invite, self, now, supplies, invite_gang=_invite_gang)
 
     def _through(self, names: tuple[str, ...], job: int) -> None:
         """What the gateway's runner does, in one thread: take the request, and act on what is due."""

@@ -6,7 +6,9 @@ effect, or carried out without an answer. A cloud's own server adds its paths, i
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import socket
 import threading
 import time
@@ -77,6 +79,10 @@ class Life:
 class ApiServer:
     """Serves on a free port of this computer, as long as the context lasts."""
 
+    refusals: Mapping[str, Refused]
+    """What this cloud says when it refuses: throttled, quota, transient, auth, invalid."""
+    creates: str
+    """Method and path of an order, as a regular expression."""
     most = 500
     """Things that a page has at most, whatever is asked for."""
 
@@ -113,6 +119,23 @@ class ApiServer:
     def perform(self, call: Call) -> tuple[int, Any]:
         """Carry the call out: status and body. Raises Refused."""
         raise NotImplementedError
+
+    def meet(self, what: str, number: int, how: str | None) -> None:
+        """Call ``number``, from 0, whose method and path are like ``what`` is refused; None: its reply is lost."""
+        left = itertools.count()
+
+        def meets(call: Call) -> bool:
+            return bool(re.fullmatch(what, call.what)) and next(left) == number
+
+        self.faults.append(Fault(meets, None if how is None else self.refusals[how]))
+
+    def refuse(self, what: str, how: str) -> None:
+        """The next call like ``what`` is refused."""
+        self.meet(f"{what}.*", 0, how)
+
+    def lose_reply(self) -> None:
+        """The next order is carried out, and nobody hears of it."""
+        self.meet(self.creates, 0, None)
 
     def met(self, call: Call) -> Fault | None:
         """The fault that a test has put in this call's way."""

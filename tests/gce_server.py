@@ -118,12 +118,6 @@ class GceServer(ApiServer):
         """The next page of a listing after its first cannot be had."""
         self.faults.append(Fault(lambda call: "pageToken" in call.query, REFUSALS["transient"]))
 
-    def refuse(self, what: str, how: str) -> None:
-        self.faults.append(Fault(lambda call: bool(re.fullmatch(f"{what}.*", call.what)), REFUSALS[how]))
-
-    def lose_reply(self) -> None:
-        self.faults.append(Fault(lambda call: bool(re.fullmatch(self.creates, call.what)), None))
-
     def user_data(self, machine_id: str) -> str:
         (item,) = self._instance(machine_id).body["metadata"]["items"]
         assert item["key"] == "user-data"

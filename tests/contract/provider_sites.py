@@ -165,6 +165,7 @@ class Site:
         """Put another credential into the cloud's file; the one that was there."""
         file = self.cloud.settings.secrets_dir / "far.json"
         before: dict[str, str] = json.loads(file.read_text())
+        vars(self).pop("watcher", None)
         file.write_text(json.dumps(secret))
         return before
 
