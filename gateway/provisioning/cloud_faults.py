@@ -77,6 +77,9 @@ RULES = (
         r"PendingVerification",
         r"invalid[ _]grant",
         r"Invalid JWT",
+        r"AADSTS\d+",
+        r"AuthorizationFailed",
+        r"(Expired|Invalid)Authentication(Token)?",
         r"expired or revoked",
         r"PERMISSION_DENIED",
         r"Policy doesn't allow",
@@ -97,6 +100,8 @@ RULES = (
     _rule(
         CloudTransient,
         r"InstanceNameInUse",
+        r"ConflictingConcurrentWriteNotAllowed",
+        r"OperationPreempted|AnotherOperationInProgress",
         r"name or service not known",
         r"name resolution",
         r"failed to establish a new connection",

@@ -18,6 +18,7 @@ from libcloud.compute.types import Provider
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import CloudError, CloudTransient, SetupError
+from gateway.provisioning.azure import open_azure
 from gateway.provisioning.credentials import TIMEOUT_S, credential, needed, options, server, sizes_of
 from gateway.provisioning.ec2 import placing_in, tagging
 from gateway.provisioning.ec2_driver import quick
@@ -185,6 +186,7 @@ KINDS: dict[str, Opener] = {
     "ec2": _ec2,
     "openstack": _openstack,
     "gce": open_gce,
+    "azure": open_azure,
     "hosts": _hosts,
     "vms": _vms,
 }

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure_server import AzureServer
 from ec2_server import REGION, Ec2Server
 from gce_server import GceServer
 from openstack_services import OpenStack, missing
@@ -37,7 +38,7 @@ from gateway.settings import CloudSettings, CloudSizeSettings, Settings, SizeSet
 
 LOCAL = [pytest.param("container", marks=pytest.mark.root), "process"]
 BOOTING = [*LOCAL, "ec2"]
-FAR = ["gce"]
+FAR = ["gce", "azure"]
 """Clouds of which there is an API server only; their machines do not run."""
 EVERY = [
     *BOOTING,
@@ -354,7 +355,7 @@ def _ec2(cloud: LocalCloud, gateway: Gateway, server: Ec2Server) -> Site:
     return site
 
 
-FAR_SERVERS: dict[str, Any] = {"gce": GceServer}
+FAR_SERVERS: dict[str, Any] = {"gce": GceServer, "azure": AzureServer}
 
 
 def _far(cloud: LocalCloud, gateway: Gateway, server: Any) -> Site:

@@ -33,7 +33,7 @@ from gateway.provisioning.supply import Supplies, Supply
 
 __all__ = ["cloud_site", "nothing_left"]
 
-SPOT = ["ec2", "gce"]
+SPOT = ["ec2", "gce", "azure"]
 """Those with a spot market."""
 
 on_each = pytest.mark.parametrize("site", ["ec2", *FAR], indirect=True, scope="module")
@@ -237,6 +237,30 @@ def test_what_a_machine_leaves_behind_is_found_and_removed(site: Site) -> None:
         provider.clean(each)
     assert provider.leftovers("ours") == ()
     assert site.api.left() == set()
+
+
+@pytest.mark.parametrize("site", ["azure"], indirect=True, scope="module")
+def test_an_order_that_was_taken_and_then_found_no_room_says_so(site: Site) -> None:
+    """Azure places a machine after it has answered: the record that is left is known for what it is."""
+    site.api.late.add("small")
+    made = site.provider().create(site.order("small-1"))
+    while (found := _of(site.provider().machines("ours"), made)).state is MachineState.PENDING:
+        pass
+
+    assert (found.state, "sufficient capacity" in found.no_room) == (MachineState.ERROR, True)
+
+
+@pytest.mark.parametrize("site", ["gce"], indirect=True, scope="module")
+def test_i11_a_listing_that_lacks_a_zone_is_no_listing(site: Site) -> None:
+    """Google answers without the zones that it could not ask, and says so beside: its machines are not gone."""
+    provider = site.provider()
+    provider.create(site.order("small-1"))
+    site.api.silent_zones.add(site.api.zones[1])
+    try:
+        with pytest.raises(CloudTransient, match=site.api.zones[1]):
+            provider.machines("ours")
+    finally:
+        site.api.silent_zones.clear()
 
 
 def _invited(node: ElasticNode, site: Site) -> Join:
