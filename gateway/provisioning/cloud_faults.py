@@ -53,6 +53,7 @@ RULES = (
         r"quota exceeded",
         r"quota '\S+' exceeded",
         r"exceed(s|ed|ing)? (\w+ ){0,5}quota",
+        r"maximum (monthly fee limit|number of active)",
     ),
     _rule(
         Capacity,
@@ -64,6 +65,8 @@ RULES = (
         r"SkuNotAvailable",
         r"no valid host was found",
         r"out of (host )?capacity",
+        r"not available in (the|this|your) (selected )?(region|location)",
+        r"sold out|out of stock",
     ),
     _rule(
         CloudAuth,
@@ -80,6 +83,7 @@ RULES = (
         r"AADSTS\d+",
         r"AuthorizationFailed",
         r"(Expired|Invalid)Authentication(Token)?",
+        r"Invalid API (token|key)",
         r"expired or revoked",
         r"PERMISSION_DENIED",
         r"Policy doesn't allow",

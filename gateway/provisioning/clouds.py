@@ -29,6 +29,7 @@ from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.node import NodeProvider
 from gateway.provisioning.node_image import NodeImage
 from gateway.provisioning.vm_driver import open_vms
+from gateway.provisioning.vultr import open_vultr
 from gateway.settings import CloudSettings, HostSettings, Settings
 from gateway.ssh.authority import Authority, Keep
 
@@ -187,6 +188,7 @@ KINDS: dict[str, Opener] = {
     "openstack": _openstack,
     "gce": open_gce,
     "azure": open_azure,
+    "vultr": open_vultr,
     "hosts": _hosts,
     "vms": _vms,
 }

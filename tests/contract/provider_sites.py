@@ -22,6 +22,7 @@ from azure_server import AzureServer
 from ec2_server import REGION, Ec2Server
 from gce_server import GceServer
 from openstack_services import OpenStack, missing
+from vultr_server import VultrServer
 
 from gateway.errors import SetupError
 from gateway.provisioning import gce
@@ -38,7 +39,7 @@ from gateway.settings import CloudSettings, CloudSizeSettings, Settings, SizeSet
 
 LOCAL = [pytest.param("container", marks=pytest.mark.root), "process"]
 BOOTING = [*LOCAL, "ec2"]
-FAR = ["gce", "azure"]
+FAR = ["gce", "azure", "vultr"]
 """Clouds of which there is an API server only; their machines do not run."""
 EVERY = [
     *BOOTING,
@@ -355,7 +356,7 @@ def _ec2(cloud: LocalCloud, gateway: Gateway, server: Ec2Server) -> Site:
     return site
 
 
-FAR_SERVERS: dict[str, Any] = {"gce": GceServer, "azure": AzureServer}
+FAR_SERVERS: dict[str, Any] = {"gce": GceServer, "azure": AzureServer, "vultr": VultrServer}
 
 
 def _far(cloud: LocalCloud, gateway: Gateway, server: Any) -> Site:

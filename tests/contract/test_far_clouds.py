@@ -239,6 +239,31 @@ def test_what_a_machine_leaves_behind_is_found_and_removed(site: Site) -> None:
     assert site.api.left() == set()
 
 
+@pytest.mark.parametrize("site", FAR, indirect=True, scope="module")
+def test_a_machine_that_is_powered_off_from_inside_is_listed_as_stopped(site: Site) -> None:
+    """It goes on costing money until it is ended, and nobody took it back."""
+    provider = site.provider()
+    machine = provider.create(site.order("small-1"))
+    while _of(provider.machines("ours"), machine).state is not MachineState.RUNNING:
+        pass
+    site.far.power_off(machine.id)
+
+    (found,) = provider.machines("ours")
+
+    assert (found.id, found.state, found.preempted) == (machine.id, MachineState.STOPPED, "")
+
+
+@pytest.mark.parametrize("site", ["gce", "azure"], indirect=True, scope="module")
+def test_the_console_is_read_where_the_cloud_keeps_one(site: Site) -> None:
+    """Vultr keeps none; of a machine that is gone there is none."""
+    provider = site.provider()
+    machine = provider.create(site.order("small-1"))
+    site.far.say(machine.id, "Welcome to Debian GNU/Linux\n")
+
+    assert "Welcome to Debian" in provider.console(machine.id)
+    assert provider.console(site.never) == ""
+
+
 @pytest.mark.parametrize("site", ["azure"], indirect=True, scope="module")
 def test_an_order_that_was_taken_and_then_found_no_room_says_so(site: Site) -> None:
     """Azure places a machine after it has answered: the record that is left is known for what it is."""
@@ -248,6 +273,30 @@ def test_an_order_that_was_taken_and_then_found_no_room_says_so(site: Site) -> N
         pass
 
     assert (found.state, "sufficient capacity" in found.no_room) == (MachineState.ERROR, True)
+
+
+@pytest.mark.parametrize("site", ["vultr"], indirect=True, scope="module")
+def test_bare_metal_is_ordered_listed_and_ended_as_virtual_machines_are(site: Site) -> None:
+    """Vultr has it under paths of its own; the plan tells which."""
+    provider = site.provider()
+    provider._sizes["vbm-4c-32gb"] = replace(provider._sizes["small"], name="vbm-4c-32gb")
+    metal = provider.create(site.order("small-1", size="vbm-4c-32gb"))
+    virtual = provider.create(site.order("small-2"))
+
+    assert {metal.id.partition("/")[0], virtual.id.partition("/")[0]} == {"bare-metals", "instances"}
+    assert provider.create(site.order("small-1", size="vbm-4c-32gb")).id == metal.id
+    site.listed(metal.id, virtual.id)
+    provider.destroy(metal.id)
+    site.listed(virtual.id)
+
+
+@pytest.mark.parametrize("site", ["vultr"], indirect=True, scope="module")
+def test_a_cloud_without_spare_capacity_fills_no_order_for_it(site: Site) -> None:
+    """Not with a machine on demand, either: that would cost more than was agreed."""
+    with pytest.raises(CloudInvalid, match="no spot market"):
+        site.provider().create(replace(site.order("small-1"), market=Market.SPOT))
+
+    assert site.provider().machines("ours") == ()
 
 
 @pytest.mark.parametrize("site", ["gce"], indirect=True, scope="module")
