@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from api_server import ApiServer
-from provider_sites import FAR, Site, cloud_site, nothing_left
+from provider_sites import EVERY, FAR, Site, cloud_site, nothing_left
 from test_provision import Site as Gateway
 
 from gateway.errors import (
@@ -310,6 +310,26 @@ def test_i11_a_listing_that_lacks_a_zone_is_no_listing(site: Site) -> None:
             provider.machines("ours")
     finally:
         site.api.silent_zones.clear()
+
+
+@pytest.mark.parametrize("site", EVERY[-1:], indirect=True, scope="module")
+def test_what_somebody_tagged_at_openstack_is_found_and_removed(site: Site) -> None:
+    """On the real Neutron: a port with the cluster's tag that no server has; one that a server has is none."""
+    ask, provider = site.openstack.ask, site.provider()
+    network = ask("neutron", "GET", "/v2.0/networks?name=nodes")["networks"][0]["id"]
+    project = ask("keystone", "GET", "/v3/projects?name=hpc")["projects"][0]["id"]
+    for device in ("", "somebody"):
+        wanted = {"network_id": network, "device_id": device, "project_id": project}
+        made = ask("neutron", "POST", "/v2.0/ports", {"port": wanted})["port"]["id"]
+        ask("neutron", "PUT", f"/v2.0/ports/{made}/tags", {"tags": ["gw-cluster=ours", "gw-node=small-1"]})
+
+    (left,) = provider.leftovers("ours")
+
+    assert (left.kind, left.node, left.created_at is not None) == (LeftoverKind.INTERFACE, "small-1", True)
+    assert provider.leftovers("theirs") == ()
+    for _ in range(2):
+        provider.clean(left)
+    assert provider.leftovers("ours") == ()
 
 
 def _invited(node: ElasticNode, site: Site) -> Join:
