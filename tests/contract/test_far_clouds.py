@@ -137,8 +137,9 @@ def test_i18_an_expired_credential_fails_no_node_and_loses_no_machine(site: Site
         assert not elastic.tick().clouds
         assert elastic.slurm.failed_nodes == []
         assert elastic.node("small-1").state is NodeState.TERMINATING
+        assert elastic.provisioner.provider.leftovers("ours") == ()
         with pytest.raises(CloudAuth):
-            elastic.provisioner.provider.leftovers("ours")
+            site.provider().leftovers("ours")
     finally:
         site.keep_secret(renewed)
 
