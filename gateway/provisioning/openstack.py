@@ -13,6 +13,7 @@ from typing import Any
 
 from libcloud.common.types import LibcloudError
 from libcloud.compute.base import Node
+from libcloud.compute.types import NodeState
 
 from gateway.provisioning.dialect import Dialect, anywhere
 from gateway.provisioning.node import TAG_CLUSTER, TAG_NODE, Leftover, LeftoverKind, NodeOrder
@@ -21,6 +22,21 @@ _LEFT = {"ports": (LeftoverKind.INTERFACE, "device_id"), "floatingips": (Leftove
 """Neutron's things, and what says that one is in use."""
 
 _DISK = "volumes"
+
+
+def _nodes(driver: Any, cluster: str) -> list[Node]:
+    """All servers; why one of ours failed is in the answer about it alone, where the list leaves it out."""
+    nodes: list[Node] = driver.list_nodes()
+    return [_told(driver, node) if _failed(node, cluster) else node for node in nodes]
+
+
+def _failed(node: Node, cluster: str) -> bool:
+    ours = (node.extra.get("metadata") or {}).get(TAG_CLUSTER) == cluster
+    return ours and node.state == NodeState.ERROR and not node.extra.get("fault")
+
+
+def _told(driver: Any, node: Node) -> Node:
+    return driver.ex_get_node_details(node.id) or node
 
 
 def _placing(driver: Any, order: NodeOrder) -> Mapping[str, Any]:
@@ -80,6 +96,7 @@ OPENSTACK = Dialect(
     "ex_metadata",
     None,
     "metadata",
+    _nodes,
     placing=_placing,
     facts=_facts,
     leftovers=_leftovers,

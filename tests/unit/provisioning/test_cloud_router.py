@@ -18,7 +18,7 @@ class Leaving:
     left: list[Leftover] = field(default_factory=lambda: [Leftover("zones/z/disks/d", LeftoverKind.DISK)])
     shut: bool = False
 
-    def leftovers(self, cluster):
+    def leftovers(self, cluster):  # noqa: ARG002 - the port's
         if self.shut:
             raise CloudAuth("its credential expired")
         return tuple(self.left)
