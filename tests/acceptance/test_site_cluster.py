@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from foreign_cluster import USER, ForeignCluster, foreign_cluster
+from foreign_cluster import OWN_LUA, USER, ForeignCluster, foreign_cluster
 from gateway_site import Answer, Site, eventually, site_in
 
 from gateway.accounting.settle import verify_receipt
@@ -61,13 +61,11 @@ def site() -> Iterator[Extended]:
     """A foreign cluster that was extended, its gateway up, and its researcher with an account of 20 credits."""
     with foreign_cluster() as cluster, site_in(start=False, idle_s=30) as gateway:
         before = cluster.files()
-        shown = _install(cluster, gateway, "--dry-run")
+        shown = _install(cluster, gateway)
         unasked = cluster.files()
-        done = _install(cluster, gateway, "--yes")
-        assert done.code == 0, done.err
+        done = _install(cluster, gateway, "--apply")
+        assert done.code == 0, done.err + done.out
         gateway.up()
-        said = cluster.run("scontrol", "reconfigure")
-        assert said.code == 0, said.err
         user = gateway.burst("site", "user", USER, "--credits=20", "--dir", str(gateway.directory), user=None)
         assert user.code == 0, user.err
         cluster.home.chmod(0o777)
@@ -88,9 +86,12 @@ def test_the_whole_difference_is_shown_before_anything_changes(site):
     written = (site.cluster.etc / "burst.conf").read_text().splitlines()
     assert written == [line for line in written if line in added]
     taken_out = [line for line in site.shown.out.splitlines() if line[:1] == "-" and line[:3] != "---"]
-    assert [line[1:] for line in taken_out] == [
-        site.cluster.conf.read_text().splitlines()[-4]
-    ]  # it only had no newline
+    # Of slurm.conf the last line only had no newline; job_submit.lua is another file now.
+    assert taken_out[-1][1:] == site.cluster.conf.read_text().splitlines()[-4]
+    assert [line[1:] for line in taken_out[:-1]] == OWN_LUA.splitlines()
+    for line in ("stays as job_submit.site.lua and is called first", "resume-rack5 stays: ResumeProgram of ours"):
+        assert line in site.shown.out
+    assert "ok    rehearsal" in site.shown.out
 
 
 def test_the_sites_own_sbatch_bursts(site):
@@ -159,6 +160,7 @@ def test_the_sites_own_partition_is_as_before(site):
 
     assert (ended["JobState"], ended["NodeList"]) == ("COMPLETED", "n1")
     assert site.cluster.comment(number) == ""
+    assert ended["Comment"].startswith("seen")
     with site.gateway.login(USER) as gateway:
         assert not _known(gateway, number)
 
@@ -227,15 +229,44 @@ def test_the_site_works_on_while_the_gateway_is_dead(site):
     assert site.settled(waiting).state == "COMPLETED"
 
 
-def test_uninstall_gives_back_every_byte(site):
+def test_a_second_installation_changes_nothing(site):
+    """Applied again, with the gateway up and jobs known: not a byte, and no word against it."""
+    extended = site.cluster.files()
+
+    again = _install(site.cluster, site.gateway, "--apply")
+
+    assert again.code == 0, again.err + again.out
+    assert "Changed: nothing; slurmctld has it." in again.out
+    assert site.cluster.files() == extended
+
+
+def test_the_site_s_own_rules_and_programs_still_hold(site):
+    """Its job_submit.lua refuses and breaks as before, in the cloud too; its own nodes are its own program's."""
+    cluster = site.cluster
+    for partition in ("main", "cloud"):
+        refused = cluster.run("sbatch", "-p", partition, "-J", "forbidden", "--wrap=true", user=USER)
+        assert refused.code != 0
+        assert "not with that name, says Petra" in refused.err
+    broken = cluster.sbatch("true", "-p", "cloud", "-J", "broken", "--time=5", "--hold")
+    assert cluster.comment(broken).startswith("burst: waits") or len(cluster.comment(broken)) == 32
+    cluster.run("scancel", str(broken))
+
+    dark = cluster.sbatch("true", "-p", "rack5")
+
+    resumed = cluster.top / "state/resumed"
+    eventually(lambda: resumed.exists() and resumed.read_text(), "the site's own program was called")
+    assert resumed.read_text() == "dark1\n"
+    cluster.run("scancel", str(dark))
+
+
+def test_remove_gives_back_every_byte(site):
     """The last test: the same files with the same bytes, modes and owners; Slurm then knows no cloud partition."""
     directory = str(site.gateway.directory)
 
-    done = site.gateway.burst("site", "uninstall", "--yes", "--dir", directory, user=None)
+    done = site.gateway.burst("site", "remove", "--apply", "--dir", directory, user=None)
 
     assert done.code == 0, done.err
     assert site.cluster.files() == site.before
-    assert site.cluster.run("scontrol", "reconfigure").code == 0
     eventually(lambda: "cloud" not in site.cluster.run("sinfo", "-h").out, "the partition is gone")
     refused = site.cluster.run("sbatch", "-p", "cloud", "--wrap=true", user=USER)
     assert "invalid partition" in refused.err.lower()
