@@ -56,6 +56,7 @@ from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.sharing import SharingService
+from gateway.service.site_claims import SiteClaims, SiteClaimService
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
@@ -140,6 +141,7 @@ def services(
         devices=DeviceService(people),
         sessions=SessionService(people),
         principals=PrincipalService(people),
+        site_claims=SiteClaimService(people, ports.ring, settings.site.partition if settings.site else None),
         registration=registration,
         factors=FactorService(people),
         users=UserService(people, registration),
@@ -208,7 +210,8 @@ def arrivals_of(
     secret = keeper(machine.sealer)(settings.secrets_dir / "site-jobs.jwk", new_key)
     key = SiteKey.read(secret, settings.name, audience)
     people, offers = site_people(settings), offers_of(settings, machine)
-    service = ArrivalService(ports, ports.site, key, people, offers, limits_of(settings), hands, jobs.wake)
+    claims = SiteClaims(ports.works, ports.ring, people)
+    service = ArrivalService(ports, ports.site, key, people, claims, offers, limits_of(settings), hands, jobs.wake)
     return Arrivals(ports.site, service, _policy(settings.site))
 
 

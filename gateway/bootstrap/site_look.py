@@ -68,6 +68,7 @@ def _surroundings(slurm: SiteSlurm, conf: SiteConf, controller: SiteController) 
         foreign.append(kept if kept.exists() else lua)
     return Surroundings(
         running=running,
+        trouble="" if running else controller.trouble(),
         plugins=_plugins(running.get("PluginDir", "")),
         site_lua=kept.exists() or (lua.exists() and not is_ours(lua)),
         taken=tuple(foreign),

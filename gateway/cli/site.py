@@ -5,7 +5,9 @@ Invariant: nothing of the site changes without --apply, and what changes is show
 
 from __future__ import annotations
 
+import getpass
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,27 @@ def link(unix_name: str, name: str, directory: Path, as_json: bool) -> None:
 def unlink(unix_name: str, directory: Path, as_json: bool) -> None:
     """Take back what link, or burst site claim, said of UNIX_NAME; its funded jobs go on."""
     _show_people(bootstrap("site-people", directory, ["--unlink", unix_name], progress=_tell), as_json=as_json)
+
+
+@site.command(epilog=examples("burst site claim", "burst site claim --as asmith | sh", "burst site claim --json"))
+@click.option("--as", "unix_name", metavar="UNIX_NAME", help="Your name at the site. [default: yours here]")
+@json_option
+def claim(unix_name: str | None, as_json: bool) -> None:
+    """Say which of the site's users you are, so that your jobs there are paid from your account here.
+
+    Prints a command; run it at the site within the hour, as that user. Its job never runs: it only tells the gateway
+    that you are both.
+    """
+    from gateway.client.people import People  # noqa: PLC0415 - the other commands here need no client
+    from gateway.client.session import Session  # noqa: PLC0415
+
+    with Session.saved() as session:
+        found = People(session).claim_unix_user(unix_name or getpass.getuser())
+    if as_json:
+        click.echo(found.model_dump_json(indent=2))
+        return
+    click.echo(shlex.join(found.command))
+    click.echo(f"Run this at the site before {found.expires_at:%H:%M} UTC.", err=True)
 
 
 def _show_people(told: dict[str, Any], *, as_json: bool) -> None:

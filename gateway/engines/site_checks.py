@@ -40,6 +40,8 @@ class Surroundings:
 
     running: Mapping[str, str]
     """What slurmctld says that it is configured with; empty where it does not answer."""
+    trouble: str
+    """Why it does not answer, in Slurm's words; "" where it does."""
     plugins: frozenset[str]
     """Names of the plugin files that Slurm has ("job_submit_lua"); empty where they cannot be seen."""
     site_lua: bool
@@ -66,7 +68,8 @@ def stops(found: Iterable[Finding]) -> list[Finding]:
 def _slurmctld(conf: SiteConf, _: CloudPartition, around: Surroundings) -> Iterator[Finding]:
     version = around.running.get("SLURM_VERSION", "")
     if not version:
-        yield Finding("stop", "slurmctld", "it does not answer; start it, and see that `scontrol ping` says UP")
+        why = f"it does not answer: {around.trouble}; see that `scontrol ping` says UP, then try again"
+        yield Finding("stop", "slurmctld", why)
     elif not OLDEST <= release_of(version) <= NEWEST:
         yield Finding("stop", "slurmctld", f"it is release {version}; the gateway knows 24.11 to 26.05")
     else:
@@ -144,7 +147,8 @@ def _ports(conf: SiteConf, partition: CloudPartition, _: Surroundings) -> Iterat
 
 def _files(conf: SiteConf, _: CloudPartition, around: Surroundings) -> Iterator[Finding]:
     for path in around.taken:
-        yield Finding("stop", str(path), "it is there and not ours, or a link: give it another name, or put the file in its place")
+        says = "it is there and not ours, or a link: give it another name, or put a file in its place"
+        yield Finding("stop", str(path), says)
     for says in around.closed:
         yield Finding("stop", "permissions", says)
     if not around.taken and not around.closed:

@@ -34,9 +34,10 @@ class SiteController:
         shown = self._scontrol("show", "config")
         return {key: value.strip() for key, value in _ENTRY.findall(shown.stdout)} if shown.returncode == 0 else {}
 
-    def version(self) -> str:
-        """slurmctld's own release; "" where it does not answer."""
-        return self.config().get("SLURM_VERSION", "")
+    def trouble(self) -> str:
+        """What ``scontrol`` has against it; "" where slurmctld answers."""
+        shown = self._scontrol("show", "config")
+        return _last(shown.stderr or shown.stdout) if shown.returncode else ""
 
     def up(self) -> bool:
         """Whether the primary slurmctld answers."""

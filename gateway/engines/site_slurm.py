@@ -213,7 +213,7 @@ class SiteSlurm:
         if not self.conf().extended:
             directory = self._settings.directory
             raise SetupError(
-                f"{self._site.slurm_conf} is not extended yet", hint=f"burst site install --dir {directory}"
+                f"{self._site.slurm_conf} is not extended yet", hint=f"burst site install --dir {directory} --apply"
             )
 
     def _copy_conf(self) -> None:

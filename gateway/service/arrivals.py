@@ -31,6 +31,7 @@ from gateway.jobs.stages import Stage
 from gateway.placement.offers import Offer
 from gateway.placement.place import Placement, place
 from gateway.route import Hands, Ports, step
+from gateway.service.site_claims import SiteClaims
 from gateway.service.submission import Limits
 from gateway.work import Work
 
@@ -58,18 +59,22 @@ class ArrivalService:
     site: SiteJobs
     key: SiteKey
     people: SitePeople
+    claims: SiteClaims
     offers: tuple[Offer, ...]
     limits: Limits
     hands: Hands
     wake_jobs: Callable[[], None]
 
-    def welcome(self, found: SiteJob, most_ucr: int | None = None) -> Job:
+    def welcome(self, found: SiteJob, most_ucr: int | None = None) -> Job | None:
         """Fund a job that waits and let it start; one that was funded before is only told so.
 
-        ``most_ucr``: what it may cost at most, beside what its owner says. Raises what refuses it, as a sentence for
+        ``most_ucr``: what it may cost at most, beside what its owner says. None for one that was no job but its owner's
+        word on who they are, which is ended. Raises what refuses it, as a sentence for
         its owner, or SchedulerUnavailable.
         """
-        job = self._known(found) or self._take_in(found, most_ucr)
+        if (known := self._known(found)) is None and self._is_claim(found):
+            return None
+        job = known or self._take_in(found, most_ucr)
         if not self.hands.take(job.id):
             return job  # the job runner has it in hand
         try:
@@ -82,6 +87,15 @@ class ArrivalService:
         """How many jobs of the gateway are funded and not yet settled."""
         with self.ports.reads() as work:
             return len(work.jobs.at(_UNSETTLED))
+
+    def _is_claim(self, found: SiteJob) -> bool:
+        """Whether it only links its owner to a user of the gateway, and that is done."""
+        if not self.site.is_cloud_only(found) or (code := self.claims.code_in(self._script(found.id))) is None:
+            return False
+        link = self.claims.finish(code, found.user, self.ports.now())
+        self.site.tell(found.id, f"{link.unix} is {link.user} at the gateway now")
+        self.site.give_up(found.id)
+        return True
 
     def _known(self, found: SiteJob) -> Job | None:
         """The job that was taken in for it before the gateway could tell slurmctld."""

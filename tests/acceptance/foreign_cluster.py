@@ -195,7 +195,7 @@ class ForeignCluster:
     def comment(self, number: int) -> str:
         """A job's AdminComment, whole."""
         shown = self.run("scontrol", "-o", "show", "job", str(number)).out
-        return found[1].strip() if (found := re.search(r"AdminComment=(.*?) StdErr=", shown)) else ""
+        return found[1].strip() if (found := re.search(r"AdminComment=(.*?) (?:Comment|StdErr)=", shown)) else ""
 
     def until(self, number: int, *states: str) -> dict[str, str]:
         """Wait for one of ``states``; what is then known of the job."""

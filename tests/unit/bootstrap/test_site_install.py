@@ -69,7 +69,6 @@ def place(tmp_path, monkeypatch) -> Place:
     monkeypatch.setattr(site.distribution, "find", lambda *_: found)
     monkeypatch.setattr(site_look, "rehearse", lambda *_: Rehearsed(accepted=True))
     monkeypatch.setattr(site_look.os, "getuid", lambda: 0)
-    monkeypatch.setattr(site_controller, "_READY_WITHIN_S", 0.0)
     monkeypatch.setattr(site_controller.SiteController, "becomes", lambda self, wanted: self.up() and wanted())
     return Place(tmp_path)
 
@@ -200,7 +199,7 @@ def test_a_slurmctld_that_is_away_stops_it(place):
     said = place.install()
 
     assert [one["line"] for one in said["findings"] if one["level"] == "stop"] == [
-        "stop  slurmctld: it does not answer; start it, and see that `scontrol ping` says UP"
+        "stop  slurmctld: it does not answer: it said nothing; see that `scontrol ping` says UP, then try again"
     ]
 
 

@@ -17,7 +17,9 @@ PEOPLE = {"people": [{"unix": "asmith", "user": "alice", "by": "administrator"}]
 class Calls(list):
     """What gateway.bootstrap was asked for, and what more it answers."""
 
-    more: dict[str, object] = {}
+    def __init__(self) -> None:
+        super().__init__()
+        self.more: dict[str, object] = {}
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def partition(name: str = "cloud") -> CloudPartition:
 
 
 def around(running: dict[str, str] = RUNNING, *, lua: bool = False) -> Surroundings:
-    return Surroundings(running, frozenset({"job_submit_lua"}), lua, (), ())
+    return Surroundings(running, "", frozenset({"job_submit_lua"}), lua, (), ())
 
 
 def found(conf: SiteConf, level: str) -> list[str]:
@@ -193,11 +193,17 @@ def test_what_only_looks_like_ours_is_nothing(tmp_path, line):
 def test_what_stands_around_can_stop_it_too(tmp_path):
     """A slurmctld that is away or too old, no Lua in Slurm, files of our names, rights."""
     conf = site(tmp_path, "ClusterName=a\n")
-    away = Surroundings({}, frozenset({"job_submit_throttle"}), False, (tmp_path / "burst.conf",), ("only root may",))
+    away = Surroundings(
+        {}, "no route", frozenset({"job_submit_throttle"}), False, (tmp_path / "burst.conf",), ("only root may",)
+    )
 
     said = [one.line() for one in stops(findings(conf, partition(), away))]
 
-    assert ["slurmctld" in said[0], "no plugin job_submit_lua" in said[1], "not ours" in said[2]] == [True] * 3
+    assert [
+        "slurmctld: it does not answer: no route" in said[0],
+        "no plugin job_submit_lua" in said[1],
+        "not ours" in said[2],
+    ] == [True] * 3
     assert said[3] == "stop  permissions: only root may"
     old = stops(findings(conf, partition(), around({"SLURM_VERSION": "23.02.7"})))
     assert old == [Finding("stop", "slurmctld", "it is release 23.02.7; the gateway knows 24.11 to 26.05")]

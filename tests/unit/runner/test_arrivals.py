@@ -1,4 +1,4 @@
-"""The thread that looks at a site's waiting jobs: what it takes in, what it moves, what it leaves alone, how often it asks."""
+"""What is taken in of a site's waiting jobs, what is moved, what is left alone, and how often slurmctld is asked."""
 
 from __future__ import annotations
 
