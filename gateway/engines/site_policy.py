@@ -41,8 +41,12 @@ class BurstPolicy:
         return job.for_nodes and self.cloud not in job.partitions
 
     def _is_late(self, job: Waiting, now: float) -> bool:
-        """Whether it opted in and Slurm expects it too late; without an estimate, it has waited so long already."""
+        """Whether it opted in and Slurm expects it too late; without an estimate, it has waited so long already.
+
+        An estimate that has passed is none: Slurm leaves it there until backfill comes by again.
+        """
         mine = ANY in self.accounts or job.account in self.accounts
         if not mine or not self.partitions.intersection(job.partitions):
             return False
-        return job.start > now + self.after_s if job.start is not None else job.submitted + self.after_s <= now
+        estimate = job.start if job.start is not None and job.start > now else None
+        return estimate > now + self.after_s if estimate is not None else job.submitted + self.after_s <= now

@@ -110,10 +110,11 @@ class Arrivals:
         if not self._wishes and not self._policy.partitions:
             return
         for job in self._policy.chosen(due, self._wishes, self._now(), self._host.in_cloud()):
-            self._not_before[job.id] = self._clock() + LATER_S
             found = self._look(job.id)
             if found is not None and _comes_new(found) and not found.held:
                 self._move(found)
+            # Not before: where slurmctld was away in the middle of it, the next tick tries again.
+            self._not_before[job.id] = self._clock() + LATER_S
 
     def _move(self, found: SiteJob) -> None:
         try:

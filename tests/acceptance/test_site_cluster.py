@@ -405,9 +405,9 @@ def _cold_node(site: Extended) -> str:
         ("Nonsense=1", "Parsing error at unrecognized key: Nonsense"),
         ("Include gone.conf", "gone.conf: No such file or directory"),
         ("SelectType=select/none_such", "none_such cannot give a job whole nodes"),
-        ("SwitchType=switch/none_such", "refuses the site's configuration as it is"),
     ],
 )
+@pytest.mark.long
 def test_a_configuration_that_cannot_be_extended_is_left_alone(site, line, said):
     """After all others: a line, exit code 1, and not a byte changed."""
     kept = site.cluster.conf.read_bytes()
@@ -422,6 +422,25 @@ def test_a_configuration_that_cannot_be_extended_is_left_alone(site, line, said)
     assert after == before
     assert refused.code == 1, refused.out
     assert said in refused.out + refused.err
+
+
+def test_what_would_end_slurmctld_is_found_before_it_is_told(site):
+    """The site broke its own job_submit.lua: slurmctld goes on with the old one until the next reconfiguration."""
+    lua = site.cluster.etc / "job_submit.lua"
+    kept = lua.read_bytes()
+    lua.write_bytes(kept + b"this is no Lua\n")
+    before = site.cluster.files()
+    try:
+        refused = _install(site.cluster, site.gateway, "--apply")
+        after = site.cluster.files()
+    finally:
+        lua.write_bytes(kept)
+
+    assert after == before
+    assert refused.code == 1, refused.out
+    assert "refuses the site's configuration as it is: job_submit/lua" in refused.out
+    own = site.cluster.sbatch("true")
+    assert site.cluster.until(own, "COMPLETED", "FAILED")["JobState"] == "COMPLETED"
 
 
 def _machines(site: Extended) -> set[str]:

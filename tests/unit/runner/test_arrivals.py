@@ -171,3 +171,6 @@ def test_a_slurmctld_that_is_away_leaves_every_job_where_it_is(desk):
         desk.tick()
 
     assert desk.cluster.told == desk.cluster.told_at_home == {}
+    desk.host.error = None
+    desk.tick(0.5)
+    assert desk.host.took == [(1, 5)]
