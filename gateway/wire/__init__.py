@@ -110,6 +110,7 @@ from gateway.wire.sessions import (
     SessionView,
 )
 from gateway.wire.shares import LinkedFiles, LinkRequest, LinkView, NewLink, OpenRequest, ShareRequest, ShareView
+from gateway.wire.site import ClaimRequest, ClaimView
 
 __all__ = [
     "MAX_SCRIPT_BYTES",
@@ -128,6 +129,8 @@ __all__ = [
     "Balance",
     "BudgetRequest",
     "BudgetView",
+    "ClaimRequest",
+    "ClaimView",
     "ConfirmRequest",
     "ConsoleView",
     "CreditRequest",
