@@ -37,6 +37,12 @@ class Power:
         for state in ("DRAIN", "DOWN"):
             self.engine.update_nodes([node], state, f"{OURS}{reason.splitlines()[0]}")
 
+    def drain(self, node: str, reason: str) -> None:
+        """No more jobs there; what runs, may end. A drain that is there already is left as it is, whoever set it."""
+        known = next((one for one in self.engine.nodes() if one.name == node), None)
+        if known is not None and "DRAIN" not in known.states:
+            self.engine.update_nodes([node], "DRAIN", f"{OURS}{reason.splitlines()[0]}")
+
     def gone(self, node: str) -> None:
         """The node's machine is gone: it has no job any more, and may be asked for again."""
         known = next((one for one in self.engine.nodes() if one.name == node), None)

@@ -208,8 +208,16 @@ class AgentSite:
         return (200, self.join_reply()) if good else (401, {"code": "bad_signature"})
 
     def _lease(self, said: dict) -> tuple[int, dict]:
-        assert said == {}
+        wire.LeaseRequest.model_validate(said)
         return 200, self.lease
+
+    def _leave(self, said: dict) -> tuple[int, dict]:
+        wire.LeaveRequest.model_validate(said)
+        return 200, {}
+
+    def _preempted(self, said: dict) -> tuple[int, dict]:
+        wire.PreemptedRequest.model_validate(said)
+        return 200, {}
 
     def _prolog(self, said: dict) -> tuple[int, dict]:
         request = wire.PrologRequest.model_validate(said)
