@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.engines.engine import Engine
-from gateway.errors import SchedulerRefused
+from gateway.errors import NotFound, SchedulerRefused
 
 OURS = "gateway: "
 """How the reasons that we set begin."""
@@ -36,6 +36,22 @@ class Power:
         """
         for state in ("DRAIN", "DOWN"):
             self.engine.update_nodes([node], state, f"{OURS}{reason.splitlines()[0]}")
+
+    def requeue(self, node: str, job: int | None, reason: str) -> None:
+        """The node is about to be lost: it takes no new job, and its job, if it still runs there, runs again elsewhere.
+
+        A job that has ended must not be requeued: Slurm would run it once more.
+        """
+        self.drain(node, reason)
+        if job is None:
+            return
+        try:
+            tasks = self.engine.job(job)
+        except NotFound:
+            return
+        for task in tasks:
+            if task.id == job and node in task.nodes and task.state in {"RUNNING", "SUSPENDED"}:
+                self.engine.requeue(task.id)
 
     def drain(self, node: str, reason: str) -> None:
         """No more jobs there; what runs, may end. A drain that is there already is left as it is, whoever set it."""

@@ -38,7 +38,8 @@ class Inventory:
 
     def __str__(self) -> str:
         kinds = sorted({gpu.kind for gpu in self.gpus})
-        cards = f", {len(self.gpus)} GPUs ({', '.join(kinds)}; {self.driver})" if self.gpus else ""
+        number = f"{len(self.gpus)} GPU{'s' if len(self.gpus) > 1 else ''}"
+        cards = f", {number} ({', '.join(kinds)}; {self.driver})" if self.gpus else ""
         return "; ".join((f"{self.cores} cores, {self.memory_mb} MiB{cards}", *self.health))
 
 

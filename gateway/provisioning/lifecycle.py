@@ -82,6 +82,20 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
 USABLE = frozenset({NodeState.IDLE, NodeState.BUSY})
 """Slurm can run, or runs, a job on it."""
 
+NOT_COMING = frozenset(
+    {
+        NodeState.OFF,
+        NodeState.PREEMPTING,
+        NodeState.DRAINING,
+        NodeState.STAGING_OUT,
+        NodeState.FAILED_BOOT,
+        NodeState.QUARANTINED,
+        NodeState.TERMINATING,
+        NodeState.STUCK_TERMINATING,
+    }
+)
+"""A job that waits for it waits in vain, unless it is wanted again."""
+
 BEFORE_JOIN = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS, NodeState.PENDING, NodeState.BOOTING})
 """States in which a node may trade its one-time token; the reply to our create call may still be under way."""
 

@@ -19,7 +19,7 @@ from gateway.engines.engine import Engine
 from gateway.errors import BurstError
 from gateway.provisioning.doubt import Doubt
 from gateway.provisioning.fleet import ElasticNode
-from gateway.provisioning.lifecycle import USABLE, NodeState
+from gateway.provisioning.lifecycle import NOT_COMING, USABLE, NodeState
 from gateway.provisioning.listing import Lister, Listing
 from gateway.provisioning.provision import Provisioner
 from gateway.provisioning.reconcile import Seen, Source
@@ -89,7 +89,8 @@ class NodeRunner:
         slurm = self._slurm() if any(node.state in _SLURM_KNOWS for node in nodes) else {}
         for node in nodes:
             self._act(node, listing, slurm)
-        self.ready.publish(frozenset(node.name for node in nodes if node.state in USABLE))
+        coming = frozenset(node.name for node in nodes if node.wanted or node.state not in NOT_COMING)
+        self.ready.publish(frozenset(node.name for node in nodes if node.state in USABLE), coming)
         self._reap(listing)
         return _pause(nodes)
 

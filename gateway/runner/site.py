@@ -11,6 +11,7 @@ import json
 import os
 import socketserver
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,18 +53,27 @@ class NodesReady:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._usable: frozenset[str] = frozenset()
+        self._coming: frozenset[str] = frozenset()
+        self._losses: Counter[str] = Counter()
 
-    def publish(self, usable: frozenset[str]) -> None:
-        """Tell the waiting what is usable now."""
+    def publish(self, usable: frozenset[str], coming: frozenset[str] | None = None) -> None:
+        """Tell the waiting what is usable now, and what is or will be."""
+        coming = usable if coming is None else coming
         with self._changed:
-            if usable != self._usable:
-                self._usable = usable
+            if (usable, coming) != (self._usable, self._coming):
+                self._losses.update(self._coming - coming)
+                self._usable, self._coming = usable, coming
                 self._changed.notify_all()
 
     def wait(self, nodes: frozenset[str], timeout_s: float) -> bool:
         """Whether all of ``nodes`` became usable within ``timeout_s`` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: nodes <= self._usable, timeout_s)
+
+    def losses(self, nodes: frozenset[str]) -> int:
+        """How often one of them came to nothing; while it does not grow there is hope."""
+        with self._changed:
+            return sum(self._losses[node] for node in nodes)
 
 
 class SiteServer(socketserver.ThreadingUnixStreamServer):
@@ -103,12 +113,16 @@ class _Line(socketserver.StreamRequestHandler):
 
     def _wait(self, nodes: frozenset[str]) -> None:
         self.connection.setblocking(False)
-        while not self.server.ready.wait(nodes, WAIT_SLICE_S):
+        before = self.server.ready.losses(nodes)
+        while not (ready := self.server.ready.wait(nodes, WAIT_SLICE_S)):
             if self._hung_up():
                 return
+            if self.server.ready.losses(nodes) > before:
+                # Until this program has ended Slurm does not let the job run elsewhere.
+                break
         self.connection.setblocking(True)
         with contextlib.suppress(OSError):  # it went away at the last moment
-            self.wfile.write(b'{"ready": true}\n')
+            self.wfile.write(json.dumps({"ready": ready}).encode() + b"\n")
 
     def _hung_up(self) -> bool:
         try:

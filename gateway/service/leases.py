@@ -104,7 +104,6 @@ class LeaseService:
             if node.state not in USABLE:
                 work.fleet.tell(node, self.now(), "preempted", text)
                 return
-        Power(self.engine).drain(node.name, text)
         self._requeue(node, text)
         with self.works() as work:
             work.fleet.move(work.fleet.get(node.name), NodeState.PREEMPTING, self.now(), text, reason=text)
@@ -124,20 +123,17 @@ class LeaseService:
 
     def _requeue(self, node: ElasticNode, text: str) -> None:
         """Put the job that runs there back into the queue, unless it says that it must not run twice."""
-        if node.job is None:
-            return
+        told = f"{node.name} is {text}"
         try:
-            running = any(task.id == node.job and task.state == "RUNNING" for task in self.engine.job(node.job))
-            if running:
-                self.engine.requeue(node.job)
-        except (NotFound, SchedulerRefused) as refusal:
-            text = f"{text}; not put back into the queue: {refusal.detail}"
+            Power(self.engine).requeue(node.name, node.job, text)
+        except SchedulerRefused as refusal:
+            told = f"{told}; the job is not put back into the queue: {refusal.detail}"
         with self.works() as work:
             try:
-                attempt = work.jobs.attempt_on(node.job)
+                attempt = work.jobs.attempt_on(node.job or 0)
             except NotFound:
                 return
-            work.jobs.tell(attempt.job, self.now(), "preempted", f"{node.name} is {text}")
+            work.jobs.tell(attempt.job, self.now(), "preempted", told)
 
 
 _LEAVES = frozenset({NodeState.BOOTSTRAPPED, *USABLE, NodeState.QUARANTINED, NodeState.PREEMPTING})

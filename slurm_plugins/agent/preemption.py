@@ -17,7 +17,7 @@ from slurm_plugins.agent.web import Refused, Unavailable
 
 SILENT_PAUSE_S = 60.0
 """How long to wait after an error, at most."""
-TEST_METADATA = "BURST_AGENT_METADATA"
+TEST_METADATA = "NODE_AGENT_METADATA"
 """CLOUD=HOST:PORT, in the environment of an agent that is only a process: for tests."""
 
 log = logging.getLogger("agent")
