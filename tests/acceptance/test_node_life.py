@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from faults import GATE, at_gate, open_gate
+from faults import GATE, at_gate, finish, kill, open_gate
 from gateway_site import Site, eventually, site_in
 from metadata_server import MetadataServer, metadata_server
 
@@ -108,7 +108,9 @@ def test_i21_a_node_with_a_gpu_less_never_gets_the_job(bursting: Bursting) -> No
     assert bursting.wrote(job).split()[:2] == ["gpu-2", "0,1"]
     inventory = dict(bursting.told("gpu-2"))["inventory"]
     assert "2 GPUs (NVIDIA A100-SXM4-40GB; nvidia 550.54.14)" in inventory
-    assert site.rows("SELECT outcome, subject FROM audit_records WHERE action = 'quarantine-node'") == [("alarm", "node:gpu-1")]
+    assert site.rows("SELECT outcome, subject FROM audit_records WHERE action = 'quarantine-node'") == [
+        ("alarm", "node:gpu-1")
+    ]
 
 
 def test_i14_a_preempted_job_is_requeued_within_a_minute(bursting: Bursting) -> None:
@@ -126,11 +128,36 @@ def test_i14_a_preempted_job_is_requeued_within_a_minute(bursting: Bursting) -> 
         eventually(lambda: [each.nodes for each in client.job(job.burst_id).attempts][-1] != (node,), "a requeue")
     assert datetime.now(UTC) - taken_at < timedelta(seconds=60)
 
-    again = at_gate(site, job)
-    open_gate(site, job, again)
-    job = site.finish(job)
+    job = finish(site, job)
 
+    (again,) = job.attempts[-1].nodes
     assert again != node
     assert job.state == "COMPLETED"
     assert bursting.wrote(job).split() == [again, "1"]
     assert dict(bursting.told(node))["preempting"].startswith("preempted: EC2 will terminate it at 20")
+
+
+def test_a_node_outlives_a_short_silence_and_ends_itself_after_a_long_one(bursting: Bursting) -> None:
+    """The gateway is killed. A node with a job drains and goes on; back in time, the gateway finds it as it was.
+
+    A node without a job ends itself within three times its lease, and nobody is there to tell it.
+    """
+    site = bursting.site
+    job = site.submit(SHOW + GATE, "--gres=gpu:2")
+    busy = at_gate(site, job)
+    idle = site.finish(site.submit(SHOW)).attempts[-1].nodes[0]
+    assert bursting.alive(idle)
+
+    kill(site, "gateway")
+    killed_at = datetime.now(UTC)
+    eventually(lambda: not bursting.alive(idle), f"{idle} ends itself")
+    assert datetime.now(UTC) - killed_at > timedelta(seconds=LEASE_S)
+    eventually(lambda: bursting.reason(busy) == "gateway: its gateway is silent", f"{busy} drains itself")
+    assert bursting.alive(busy)
+
+    site.up()
+    eventually(lambda: not bursting.reason(busy), f"{busy} is in service again")
+    open_gate(site, job, busy)
+    job = site.finish(job)
+    assert (job.state, len(job.attempts)) == ("COMPLETED", 1)
+    assert bursting.wrote(job).split()[0] == busy
