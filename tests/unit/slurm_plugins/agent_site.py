@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from gateway import wire
-from gateway.errors import BurstError
+from gateway.errors import BadSignature, BurstError, SignatureExpired
 from gateway.identity.credentials import JobGrant
 from gateway.identity.join import node_kid
 from gateway.identity.keys import make_key, read_public
@@ -283,7 +283,8 @@ def _handler(site: AgentSite) -> type[BaseHTTPRequestHandler]:
             try:
                 status, answer = site.answer(self.path, body, self.headers.get("Authorization", ""))
             except BurstError as error:
-                status, answer = 422, {"code": error.code, "detail": error.detail}
+                status = 401 if isinstance(error, BadSignature | SignatureExpired) else 422
+                answer = {"code": error.code, "detail": error.detail}
             content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
