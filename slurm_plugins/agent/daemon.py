@@ -31,6 +31,7 @@ from slurm_plugins.agent.scontrol import drain, undrain
 from slurm_plugins.agent.stock import Stock, take_stock
 from slurm_plugins.agent.web import Json, Refused, Unavailable
 
+IDENTITY = "identity.json"
 SSH_FOLDER = Path("/etc/ssh")
 OWNER_LOGIN = "burst-job"
 """In the principals of sshd too: see cloud_init/parts/sshd.yaml.j2."""
@@ -48,6 +49,7 @@ def run(root: Path, join_file: Path, patience_s: float, *, process: bool, guest:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ours = process or guest
     lease = Lease.kept(root / "lease", json.loads(join_file.read_text()))
+    new = not (root / IDENTITY).exists()
     try:
         node = Node(root, joined(root, join_file, patience_s, process=process, guest=guest), patience_s)
     except (Unavailable, Refused):
@@ -56,7 +58,8 @@ def run(root: Path, join_file: Path, patience_s: float, *, process: bool, guest:
             power_off("it never joined")
         raise
     log.info("joined as %s", node.kid)
-    lease.follow(node.identity)
+    if new:
+        lease.follow(node.identity)
     watch_preemption(node, process=process)
     stock = Stock(Path(node.identity["job_directory"])).watch()
     with daemons(node, process=process, guest=guest) as alive:
@@ -86,7 +89,7 @@ def joined(root: Path, join_file: Path, patience_s: float, *, process: bool, gue
 
     A request whose answer was lost is made again; that it is the same node's, its key proves.
     """
-    identity_file = root / "identity.json"
+    identity_file = root / IDENTITY
     if identity_file.exists():
         return dict(json.loads(identity_file.read_text()))
     invitation = json.loads(join_file.read_text())

@@ -18,8 +18,8 @@ state="$(dirname "$0")/../state"
 case "$1 $3" in
 "show $3") echo "NodeName=$3"; echo "   State=$(cat "$state") ThreadsPerCore=1"; [ ! -s "$state.reason" ] ||
     echo "   Reason=$(cat "$state.reason") [root@2026-11-23T08:00:00]" ;;
-"update $3") case "$4" in
-    state=drain) echo IDLE+CLOUD+DRAIN > "$state"; echo "${5#reason=}" > "$state.reason" ;;
+"update $3") case "$3" in
+    state=drain) echo IDLE+CLOUD+DRAIN > "$state"; echo "${4#reason=}" > "$state.reason" ;;
     state=resume) echo IDLE+CLOUD > "$state"; : > "$state.reason" ;; esac ;;
 esac
 case "$1" in update) echo "$*" >> "$state.said" ;; esac
@@ -204,7 +204,7 @@ def test_it_tells_the_gateway_that_it_leaves(invited):
 
 def test_a_quarantined_node_starts_no_slurmd(invited):
     """It keeps its lease, so that somebody can look at it, until the gateway wants it to end."""
-    reply = {**invited.join_reply(), "quarantined": "it has 1 of 2 GPUs"}
+    reply = {**invited.join_reply(), "quarantined": "it has 1 of 2 GPUs", "lease_seconds": 1}
     invited.hook = lambda name, _: (200, reply) if name == "join" else None
     process = run(invited)
     until(lambda: renewals(invited) >= 2)
