@@ -50,7 +50,7 @@ class Bursting:
 
     def reason(self, node: str) -> str:
         """Slurm's, for having it out of service."""
-        return next((one.reason for one in self.site.engine().nodes() if one.name == node), "")
+        return self.site.slurm("sinfo", "-h", "-N", "-n", node, "-o", "%E").strip().removeprefix("none")
 
     def alive(self, node: str) -> bool:
         """Whether the machine runs."""
