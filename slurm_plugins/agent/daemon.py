@@ -47,16 +47,17 @@ def run(root: Path, join_file: Path, patience_s: float, *, process: bool, guest:
     A process or a guest ends only what it started: the machine is not the gateway's.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    ours = process or guest
-    lease = Lease.kept(root / "lease", json.loads(join_file.read_text()))
+    own_machine = not (process or guest)
     new = not (root / IDENTITY).exists()
+    lease = Lease.kept(root / "lease", json.loads((join_file if new else root / IDENTITY).read_text()))
     try:
-        node = Node(root, joined(root, join_file, patience_s, process=process, guest=guest), patience_s)
+        identity = joined(root, join_file, min(patience_s, 2 * lease.seconds), process=process, guest=guest)
     except (Unavailable, Refused):
         # systemd starts the agent again, and again; but not for ever.
-        if not ours and lease.over_for > 0:
+        if own_machine and lease.over_for > 0:
             power_off("it never joined")
         raise
+    node = Node(root, identity, patience_s)
     log.info("joined as %s", node.kid)
     if new:
         lease.follow(node.identity)
@@ -64,7 +65,7 @@ def run(root: Path, join_file: Path, patience_s: float, *, process: bool, guest:
     stock = Stock(Path(node.identity["job_directory"])).watch()
     with daemons(node, process=process, guest=guest) as alive:
         keep_lease(node, lease, stock, alive)
-    if not ours:
+    if own_machine:
         power_off("its time is over")
     return 0
 
