@@ -15,7 +15,7 @@ import structlog
 from gateway import wire
 from gateway.engines.engine import Engine
 from gateway.engines.power import Power
-from gateway.errors import BurstError, NotFound, SchedulerRefused
+from gateway.errors import BurstError
 from gateway.identity.audit import Act, Outcome
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.inventory import Gpu, Inventory, Promise, hardware_shortfalls, shortfall
@@ -91,22 +91,15 @@ class LeaseService:
         )
 
     def preempted(self, node: ElasticNode, request: wire.PreemptedRequest) -> None:
-        """Its cloud takes it back: Slurm starts nothing more there and what runs is put back into the queue.
-
-        Raises SchedulerUnavailable; the node then says it again.
-        """
-        text = f"preempted: {request.words}" + (f" at {request.at:%Y-%m-%dT%H:%M:%SZ}" if request.at else "")
+        """Its cloud takes it back: at the next look it is drained, and its job put back into the queue."""
+        text = f"{request.words} at {request.at:%Y-%m-%dT%H:%M:%SZ}" if request.at else request.words
         with self.works() as work:
             node = work.fleet.get(node.name)
-            if request.advice:
-                work.fleet.tell(node, self.now(), "advice", text.removeprefix("preempted: "))
+            if request.advice or node.state not in USABLE:
+                work.fleet.tell(node, self.now(), "advice" if request.advice else "preempted", text)
                 return
-            if node.state not in USABLE:
-                work.fleet.tell(node, self.now(), "preempted", text)
-                return
-        self._requeue(node, text)
-        with self.works() as work:
-            work.fleet.move(work.fleet.get(node.name), NodeState.PREEMPTING, self.now(), text, reason=text)
+            text = f"preempted: {text}"
+            work.fleet.move(node, NodeState.PREEMPTING, self.now(), text, reason=text)
         self.wake_nodes()
 
     def leave(self, node: ElasticNode, request: wire.LeaveRequest) -> None:
@@ -120,20 +113,6 @@ class LeaseService:
         with self.works() as work:
             work.fleet.move(work.fleet.get(node.name), NodeState.TERMINATING, self.now(), text, reason=text)
         self.wake_nodes()
-
-    def _requeue(self, node: ElasticNode, text: str) -> None:
-        """Put the job that runs there back into the queue, unless it says that it must not run twice."""
-        told = f"{node.name} is {text}"
-        try:
-            Power(self.engine).requeue(node.name, node.job, text)
-        except SchedulerRefused as refusal:
-            told = f"{told}; the job is not put back into the queue: {refusal.detail}"
-        with self.works() as work:
-            try:
-                attempt = work.jobs.attempt_on(node.job or 0)
-            except NotFound:
-                return
-            work.jobs.tell(attempt.job, self.now(), "preempted", told)
 
 
 _LEAVES = frozenset({NodeState.BOOTSTRAPPED, *USABLE, NodeState.QUARANTINED, NodeState.PREEMPTING})
