@@ -53,22 +53,26 @@ def run(root: Path, join_file: Path, patience_s: float, *, process: bool, guest:
     lease = Lease.kept(root / "lease", json.loads((join_file if new else root / IDENTITY).read_text()))
     try:
         identity = joined(root, join_file, min(patience_s, 2 * lease.seconds), process=process, guest=guest)
-    except (Unavailable, Refused):
+        if new:
+            lease.follow(identity)
+        serve(Node(root, identity, patience_s), lease, process=process, guest=guest)
+    except Exception:
         # systemd starts the agent again, and again; but not for ever.
         if own_machine and lease.over_for > 0:
-            power_off("it never joined")
+            power_off("it is no node")
         raise
-    node = Node(root, identity, patience_s)
+    if own_machine:
+        power_off("its time is over")
+    return 0
+
+
+def serve(node: Node, lease: Lease, *, process: bool, guest: bool) -> None:
+    """Be the node until its time is over."""
     log.info("joined as %s", node.kid)
-    if new:
-        lease.follow(node.identity)
     watch_preemption(node, process=process)
     stock = Stock(Path(node.identity["job_directory"])).watch()
     with daemons(node, process=process, guest=guest) as alive:
         keep_lease(node, lease, stock, alive)
-    if own_machine:
-        power_off("its time is over")
-    return 0
 
 
 @contextlib.contextmanager
