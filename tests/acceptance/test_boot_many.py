@@ -74,7 +74,7 @@ def test_a_machine_powers_itself_off_when_its_gateway_is_dead(containers: None, 
 
     assert time.monotonic() - killed_at > LEASE_S
     assert refused
-    assert [machine.state for machine in site.list_nodes()] == ["stopped"]
+    eventually(lambda: [machine.state for machine in site.list_nodes()] == ["stopped"], "its cloud says so")
     assert "powering off: its time is over" in _agent_log(site, node)
     site.up()
     site.burst("cancel", str(job.id))
