@@ -48,6 +48,11 @@ class SizeSettings(BaseModel):
     gpus: int = Field(
         default=0, ge=0, description="declared as Slurm GRES gpu; the local cloud has no devices behind them"
     )
+    gpu_files: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._/-]+(\[[0-9,-]+\])?)?$",
+        description="their device files on a node, as gres.conf's File has them: /dev/nvidia[0-1]; default: none",
+    )
     credits_per_hour: float = Field(gt=0, description="price of one node for one hour, in credits")
     max_nodes: int = Field(ge=1, le=500)
     offers: tuple[str, ...] = Field(
@@ -322,6 +327,15 @@ class Settings(BaseSettings):
     )
     idle_s: int = Field(default=30, ge=1, description="Slurm's SuspendTime: an idle node is released after this time")
     resume_timeout_s: int = Field(default=180, ge=30, description="Slurm's ResumeTimeout")
+    lease_s: int = Field(
+        default=900, ge=5, le=86400, description="a node that hears nothing from the gateway for twice as long ends"
+    )
+    lease_grace_s: int = Field(
+        default=3600, ge=0, description="so much longer it lives if a job runs on it, or its outputs wait for the store"
+    )
+    node_memory_percent: int = Field(
+        default=90, ge=1, le=100, description="a node with less of its size's memory is quarantined"
+    )
     gang_wait_s: int = Field(
         default=300,
         ge=1,

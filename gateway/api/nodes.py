@@ -79,9 +79,23 @@ def ssh(
 
 
 @router.post("/nodes/self/lease", tags=["machines"])
-def lease(gateway: TheGateway, node: TheNode) -> wire.LeaseReply:
-    """A node renews its lease."""
-    return gateway.nodes.lease(node)
+def lease(gateway: TheGateway, node: TheNode, body: wire.LeaseRequest) -> wire.LeaseReply:
+    """A node renews its lease, and says what it has."""
+    return gateway.leases.renew(node, body)
+
+
+@router.post("/nodes/self/preempted", tags=["machines"])
+def preempted(gateway: TheGateway, node: TheNode, body: wire.PreemptedRequest) -> wire.Nothing:
+    """A node's cloud has announced that it takes the machine back."""
+    gateway.leases.preempted(node, body)
+    return wire.Nothing()
+
+
+@router.post("/nodes/self/leave", tags=["machines"])
+def leave(gateway: TheGateway, node: TheNode, body: wire.LeaveRequest) -> wire.Nothing:
+    """A node ends itself."""
+    gateway.leases.leave(node, body)
+    return wire.Nothing()
 
 
 @router.post("/nodes/self/prolog", tags=["machines"])

@@ -159,7 +159,8 @@ def _invitation(machine: Machine, node: ElasticNode) -> Join:
         audience=machine.audience,
         generation=node.generation,
         user_authority=machine.node_authority.public_line,
-        facts=machine.node_facts(),
+        # Before it has joined, too, a machine that hears nothing from the gateway ends itself.
+        facts={**machine.node_facts(), "lease_seconds": machine.settings.lease_s},
     )
     return Join(token_hash(token), render(data))
 

@@ -24,6 +24,8 @@ from gateway.identity.passkeys import RelyingParty
 from gateway.identity.site_key import SiteKey, new_key
 from gateway.identity.specification import Voucher
 from gateway.provisioning import seed
+from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.inventory import Promise, promise_of
 from gateway.publishing.datacite import DataCite
 from gateway.route import Hands, Ports
 from gateway.runner.arrivals import Arrivals
@@ -42,6 +44,7 @@ from gateway.service.institutions import InstitutionService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
+from gateway.service.leases import Inspection, LeaseService
 from gateway.service.links import LinkService
 from gateway.service.money import MoneyService
 from gateway.service.node_admin import NodeAdminService
@@ -95,7 +98,10 @@ def services(
         job_user=machine.job_user or machine.slurm.user,
         voucher=Voucher(machine.secret),
         key_bucket=machine.store.access.bucket if ports.job_keys else None,
+        lease_s=settings.lease_s,
+        grace_s=settings.lease_grace_s,
     )
+    inspection = Inspection(ports.engine, partial(_promise, settings))
     job_service = JobService(ports)
     people = PeopleService(
         ports.works,
@@ -137,7 +143,8 @@ def services(
             utc_now,
             lambda task: ports.site.send_back(task.id, NOT_PAID) if ports.site else None,
         ),
-        joining=JoinService(ports.works, verifier, facts, nodes.wake, utc_now),
+        leases=LeaseService(ports.works, ports.engine, facts, inspection, nodes.wake, utc_now),
+        joining=JoinService(ports.works, verifier, facts, nodes.wake, utc_now, inspection),
         node_logins=NodeLoginService(ports.works, ports.engine, machine.node_authority, utc_now),
         node_admin=NodeAdminService(
             ports.works, fleet, ports.engine, machine.provider, nodes.provisioner, nodes.wake, utc_now
@@ -193,6 +200,12 @@ def _publisher(settings: Settings, machine: Machine) -> Publisher:
             raise DoiRefused(f"The password file of DataCite cannot be read: {error.strerror}.", hint=hint) from error
 
     return Publisher(name, base, registry)
+
+
+def _promise(settings: Settings, node: ElasticNode) -> Promise:
+    """What the machine of a node owes; nothing, once its size is in the settings no more."""
+    size = next((size for size in settings.sizes if size.name == node.offer), None)
+    return promise_of(size, node.supply or node.offer, settings.node_memory_percent) if size else Promise()
 
 
 def _witness(settings: Settings) -> Path:

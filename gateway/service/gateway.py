@@ -16,6 +16,7 @@ from gateway.service.institutions import InstitutionService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
+from gateway.service.leases import LeaseService
 from gateway.service.links import LinkService
 from gateway.service.money import MoneyService
 from gateway.service.node_admin import NodeAdminService
@@ -52,6 +53,7 @@ class Gateway:
     proofs: ProofService
     publications: PublicationService
     nodes: NodeService
+    leases: LeaseService
     joining: JoinService
     node_logins: NodeLoginService
     node_admin: NodeAdminService

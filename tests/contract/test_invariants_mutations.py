@@ -285,7 +285,7 @@ def _(patch):
     def hasty(look):
         return reconcile._move(NodeState.OFF, "its end was asked for")
 
-    ending = {state: hasty for state in (NodeState.TERMINATING, NodeState.STUCK_TERMINATING)}
+    ending = dict.fromkeys((NodeState.TERMINATING, NodeState.STUCK_TERMINATING), hasty)
     patch.setattr(reconcile, "_RULES", {**reconcile._RULES, **ending})
 
 
