@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from gateway.errors import SshError
+from gateway.host_settings import HostSettings
 from gateway.provisioning.local_cloud import LocalCloud
-from gateway.settings import HostSettings, Settings, SizeSettings
+from gateway.settings import Settings, SizeSettings
 from gateway.ssh.authority import Authority
 from gateway.ssh.session import Door, Session, connect
 

@@ -228,6 +228,7 @@ def _machine(node: Node, tags: Mapping[str, str]) -> Machine:
         public_addresses=tuple(node.public_ips),
         created_at=node.created_at,
         no_room=_no_room(node),
+        boot_s=float(node.extra.get("boot_s") or 0),
     )
 
 

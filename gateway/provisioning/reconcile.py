@@ -103,7 +103,7 @@ def _starting(node: ElasticNode, machine: Seen, now: datetime) -> Verdict:
         return NOTHING
     if node.state is NodeState.PENDING and isinstance(machine, Machine) and machine.state is MachineState.RUNNING:
         return _move(NodeState.BOOTING, "its machine runs")
-    return _overdue(node, now, "no word from it")
+    return _overdue(node, now, "no word from it", machine.boot_s if isinstance(machine, Machine) else 0)
 
 
 def _joining(node: ElasticNode, machine: Seen, slurm: SlurmStates, now: datetime) -> Verdict:
@@ -146,9 +146,10 @@ def _gone(node: ElasticNode, machine: Seen, now: datetime) -> Verdict | None:
     return None
 
 
-def _overdue(node: ElasticNode, now: datetime, what: str) -> Verdict:
-    limit = DEADLINE_S[node.state]
-    return Verdict(Act.FAIL, f"{what} within {limit} s") if _age(node, now) > limit else NOTHING
+def _overdue(node: ElasticNode, now: datetime, what: str, boot_s: float = 0) -> Verdict:
+    """``boot_s``: what a machine that boots slowly may take in any state before it joins."""
+    limit = max(DEADLINE_S[node.state], boot_s)
+    return Verdict(Act.FAIL, f"{what} within {limit:g} s") if _age(node, now) > limit else NOTHING
 
 
 def _owned(machine: Machine, node: ElasticNode | None) -> bool:

@@ -29,11 +29,11 @@ from test_provider import (  # noqa: F401 - the contract's own tests, run here o
 )
 
 from gateway.errors import Capacity, CloudAuth, CloudInvalid, CloudTransient, InvalidRequest, SetupError
+from gateway.host_settings import HostSettings
 from gateway.provisioning.host_driver import HostDriver
 from gateway.provisioning.hosts import open_hosts
 from gateway.provisioning.libcloud_provider import LibcloudProvider
 from gateway.provisioning.node import Machine, MachineState, Size
-from gateway.settings import HostSettings
 from gateway.ssh.authority import Authority, make_private_key
 
 pytestmark = pytest.mark.root
