@@ -45,6 +45,10 @@ class Outlet:
     changed: Callable[[bool], None] = lambda _: None
     asked: list[str] = field(default_factory=list)
 
+    def is_on(self) -> bool:
+        """What the controller reads."""
+        return self.on
+
     def switch(self, *, on: bool, word: str) -> None:
         """As the controller is asked to."""
         self.asked.append(word)
@@ -113,7 +117,7 @@ def _sushy(main: Any, folder: Path, outlets: Mapping[str, Outlet]) -> None:
 
     class Switching(_fake_driver(fakedriver)):  # type: ignore[misc]
         def get_power_state(self, identity: str) -> str:
-            return "On" if outlets[identity].on else "Off"
+            return "On" if outlets[identity].is_on() else "Off"
 
         def set_power_state(self, identity: str, state: str) -> None:
             super().set_power_state(identity, state)

@@ -52,9 +52,11 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
             return down(directory, _tell)
         case "check" | "audit":
             return check(directory) if options.verb == "check" else audit(directory, options.known)
-        case _:
+        case "hosts-list" | "hosts-check" | "keys-list" | "keys-rotate":
             of_keys = options.verb.startswith("keys-")
-            return _of_keys(options, directory) if of_keys else _of_site(options, directory, assignments)
+            return _of_keys(options, directory) if of_keys else _of_hosts(options, directory)
+        case _:
+            return _of_site(options, directory, assignments)
 
 
 def _of_site(options: argparse.Namespace, directory: Path, assignments: dict[str, str]) -> dict[str, Any]:
@@ -75,6 +77,12 @@ def _of_keys(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     return keys.rotate(directory, options.ring or keys.RINGS, options.key_file, _tell)
 
 
+def _of_hosts(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    from gateway.bootstrap import hosts  # noqa: PLC0415 - libcloud and paramiko take a while to import
+
+    return hosts.listed(directory) if options.verb == "hosts-list" else hosts.checked(directory, options.host)
+
+
 def _serve(settings: Settings) -> None:
     # The web server takes a second to import, which the other verbs do not need.
     from gateway.bootstrap.serve import serve  # noqa: PLC0415
@@ -84,7 +92,7 @@ def _serve(settings: Settings) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.bootstrap", description=__doc__)
-    lives = ("up", "down", "check", "audit", "serve", "keys-list", "keys-rotate")
+    lives = ("up", "down", "check", "audit", "serve", "keys-list", "keys-rotate", "hosts-list", "hosts-check")
     verbs = (*lives, "site-install", "site-uninstall", "site-user")
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("--dir", dest="directory", type=Path, required=True)
@@ -92,6 +100,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--name")
+    parser.add_argument("--host", action="append", default=[])
     parser.add_argument("--known", metavar="HASH")
     parser.add_argument("--ring", action="append", choices=("signing", "credentials", "sealing"))
     parser.add_argument("--key-file", type=Path)

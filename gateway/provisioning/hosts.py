@@ -27,11 +27,11 @@ class HostProvider(LibcloudProvider):
 
     def __init__(self, name: str, errands: HostErrands, sizes: Sequence[Size], owner: str) -> None:
         def driver() -> HostDriver:
-            return HostDriver(name, errands=errands, sizes=sizes, owner=owner)
+            return HostDriver(name, errands=errands, sizes=sizes, owner=self.owner)
 
-        super().__init__(name, driver, sizes=tuple(sizes), dialect=DIALECTS["local"])
         self.errands = errands
         self.owner = owner
+        super().__init__(name, driver, sizes=tuple(sizes), dialect=DIALECTS["local"])
 
 
 def open_hosts(

@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,15 +14,13 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import test_provider as contract
 from libcloud.common.exceptions import BaseHTTPError
 from metal import Metal, metal_in, wait_for_login
 from provider_sites import BOOT_S, Gateway, Handler, Site, nothing_left  # noqa: F401 - the last is a fixture
 from test_provider import (  # noqa: F401 - the contract's own tests, run here on this file's site
-    test_a_cloud_without_client_tokens_is_asked_first,
     test_a_new_generation_is_a_new_machine,
     test_destroying_twice_is_no_error_and_leaves_nothing,
-    test_no_room_is_said_as_such,
-    test_nothing_is_launched_at_an_unknown_price,
     test_only_the_own_cluster_is_listed,
     test_sizes_have_prices_in_micro_credits,
     test_the_same_order_twice_makes_one_machine,
@@ -114,6 +112,20 @@ def state_of(provider: LibcloudProvider, machine: Machine, wanted: MachineState)
             return found
         assert time.monotonic() < deadline, found
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        contract.test_a_cloud_without_client_tokens_is_asked_first,
+        contract.test_no_room_is_said_as_such,
+        contract.test_nothing_is_launched_at_an_unknown_price,
+    ],
+    ids=lambda story: story.__name__.removeprefix("test_"),
+)
+def test_more_of_the_contract(site: HostSite, story: Callable[[Site], None]) -> None:
+    """Its tests that name the clouds they run on."""
+    story(site)
 
 
 def test_an_order_takes_a_host_that_joins_with_its_own_token(site: HostSite) -> None:
