@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | None:
-    assignments = dict(item.partition("=")[::2] for item in options.set)
+    assignments = _assignments(options)
     match options.verb:
         case "up" if not options.foreground:
             return up(directory, assignments, _tell)
@@ -52,14 +52,13 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
             return down(directory, _tell)
         case "check" | "audit":
             return check(directory) if options.verb == "check" else audit(directory, options.known)
-        case "hosts-list" | "hosts-check" | "keys-list" | "keys-rotate":
-            of_keys = options.verb.startswith("keys-")
-            return _of_keys(options, directory) if of_keys else _of_hosts(options, directory)
         case _:
-            return _of_site(options, directory, assignments)
+            kinds = {"keys": _of_keys, "hosts": _of_hosts, "site": _of_site}
+            return kinds[options.verb.partition("-")[0]](options, directory)
 
 
-def _of_site(options: argparse.Namespace, directory: Path, assignments: dict[str, str]) -> dict[str, Any]:
+def _of_site(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    assignments = _assignments(options)
     match options.verb:
         case "site-install":
             return site.install(directory, assignments, _tell, dry_run=options.dry_run)
@@ -81,6 +80,10 @@ def _of_hosts(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     from gateway.bootstrap import hosts  # noqa: PLC0415 - libcloud and paramiko take a while to import
 
     return hosts.listed(directory) if options.verb == "hosts-list" else hosts.checked(directory, options.host)
+
+
+def _assignments(options: argparse.Namespace) -> dict[str, str]:
+    return dict(item.partition("=")[::2] for item in options.set)
 
 
 def _serve(settings: Settings) -> None:
