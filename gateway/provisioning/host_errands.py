@@ -18,7 +18,6 @@ import structlog
 from gateway.errors import (
     BurstError,
     HostKeyChanged,
-    HostSilent,
     HostUnreachable,
     LoginRefused,
     PowerError,
@@ -227,9 +226,11 @@ class HostErrands:
             if host_lease.look(session) is not None:
                 return  # somebody else's by now
             host_lease.shut_down(session)
-        except (HostUnreachable, HostSilent, HostKeyChanged, LoginRefused):
+        except SshError as error:
+            if not host.power.tells and isinstance(error, HostUnreachable):
+                return  # off, as far as anybody can tell
             if not host.power.tells:
-                return
+                raise
             with suppress(PowerRefused, PowerSilent):
                 host.power.off()
         finally:
