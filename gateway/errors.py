@@ -23,7 +23,6 @@
     ├─ CloudError            ├─ Capacity ├─ Quota ├─ Throttled ├─ CloudAuth ├─ CloudInvalid
     │                        ├─ CloudTransient ├─ Ambiguous ├─ PriceUnknown └─ BootstrapFailed
     ├─ SshError              ├─ HostUnreachable (retry) ├─ HostSilent ├─ HostKeyChanged └─ LoginRefused
-    ├─ PowerError            ├─ PowerUnreachable (retry) ├─ PowerSilent ├─ PowerRefused └─ PowerStuck
     ├─ StoreError            ├─ StoreUnavailable (retry)  └─ ChecksumMismatch
     ├─ JobFailed             a job whose result was wanted did not complete
     ├─ DoiError              ├─ DoiUnavailable (retry)  └─ DoiRefused (the registry's words)
@@ -395,37 +394,6 @@ class LoginRefused(SshError):
     """The host refuses the login."""
 
     code = "login_refused"
-
-
-class PowerError(BurstError):
-    """A host's power could not be read or switched."""
-
-    code = "power_error"
-
-
-class PowerUnreachable(PowerError):
-    """What switches the host's power does not answer, or has no time; nothing was done."""
-
-    code = "power_unreachable"
-    retryable = True
-
-
-class PowerSilent(PowerError):
-    """What switches the host's power was asked and gave no answer; it may have acted."""
-
-    code = "power_silent"
-
-
-class PowerRefused(PowerError):
-    """What switches the host's power refuses the login or the request."""
-
-    code = "power_refused"
-
-
-class PowerStuck(PowerError):
-    """The request was accepted, and the power did not change."""
-
-    code = "power_stuck"
 
 
 class StoreError(BurstError):

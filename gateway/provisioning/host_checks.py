@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.errors import BurstError, PowerError, SshError
+from gateway.errors import BurstError, SshError
 from gateway.provisioning import host_lease
 from gateway.provisioning.host_errands import HostErrands, promise_of
 from gateway.provisioning.host_lease import HostLease
 from gateway.provisioning.host_notes import Stage
-from gateway.provisioning.host_power import PowerState
+from gateway.provisioning.host_power import PowerError, PowerState
 from gateway.provisioning.host_sessions import Host
 from gateway.provisioning.hosts import HostProvider
 

@@ -27,12 +27,12 @@ from libcloud.compute.base import (
 )
 from libcloud.compute.types import NodeState
 
-from gateway.errors import HostKeyChanged, HostSilent, HostUnreachable, LoginRefused, PowerError, SshError
+from gateway.errors import HostKeyChanged, HostSilent, HostUnreachable, LoginRefused, SshError
 from gateway.provisioning import host_lease
 from gateway.provisioning.host_errands import HostErrands, promise_of
 from gateway.provisioning.host_lease import HostLease, NotToBeHad, Phase, TooLittle
 from gateway.provisioning.host_notes import Note, Stage
-from gateway.provisioning.host_power import PowerState
+from gateway.provisioning.host_power import PowerError, PowerState
 from gateway.provisioning.host_sessions import Host
 from gateway.provisioning.node import Size
 from gateway.settings import CREDIT

@@ -15,21 +15,20 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from gateway.errors import (
-    BurstError,
-    HostKeyChanged,
-    HostUnreachable,
-    LoginRefused,
-    PowerError,
-    PowerRefused,
-    PowerSilent,
-    PowerStuck,
-    SshError,
-)
+from gateway.errors import BurstError, HostKeyChanged, HostUnreachable, LoginRefused, SshError
 from gateway.provisioning import host_lease
 from gateway.provisioning.host_lease import NotToBeHad, TooLittle
 from gateway.provisioning.host_notes import HostNotes, Note, Stage
-from gateway.provisioning.host_power import SHUTDOWN_S, SWITCH_S, PowerState, confirm
+from gateway.provisioning.host_power import (
+    SHUTDOWN_S,
+    SWITCH_S,
+    PowerError,
+    PowerRefused,
+    PowerSilent,
+    PowerState,
+    PowerStuck,
+    confirm,
+)
 from gateway.provisioning.host_sessions import Host, HostSessions
 from gateway.provisioning.node import Size
 from gateway.ssh.session import Session

@@ -202,9 +202,13 @@ class HostLease:
 class NotToBeHad(CloudError):
     """This host cannot be taken: it has a lease, or lacks something."""
 
+    code = "host_not_to_be_had"
+
 
 class TooLittle(NotToBeHad):
     """It has less than its size promises."""
+
+    code = "host_too_little"
 
 
 def require(session: Session, size: Size) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
-from gateway.errors import PowerError, PowerRefused, PowerStuck, PowerUnreachable
+from gateway.errors import BurstError
 
 SWITCH_S = 120.0
 """Seconds within which a reading must show that the power is on, or was cut."""
@@ -27,6 +27,37 @@ class PowerState(StrEnum):
     OFF = "off"
     UNKNOWN = "unknown"
     """On its way from one to the other, or there is nothing that could tell."""
+
+
+class PowerError(BurstError):
+    """A host's power could not be read or switched."""
+
+    code = "power_error"
+
+
+class PowerUnreachable(PowerError):
+    """What switches the host's power does not answer, or has no time; nothing was done."""
+
+    code = "power_unreachable"
+    retryable = True
+
+
+class PowerSilent(PowerError):
+    """What switches the host's power was asked and gave no answer; it may have acted."""
+
+    code = "power_silent"
+
+
+class PowerRefused(PowerError):
+    """What switches the host's power refuses the login or the request."""
+
+    code = "power_refused"
+
+
+class PowerStuck(PowerError):
+    """The request was accepted, and the power did not change."""
+
+    code = "power_stuck"
 
 
 class HostPower(Protocol):

@@ -9,8 +9,7 @@ import os
 import subprocess
 from dataclasses import dataclass, field
 
-from gateway.errors import PowerRefused, PowerSilent, PowerUnreachable
-from gateway.provisioning.host_power import PowerState
+from gateway.provisioning.host_power import PowerRefused, PowerSilent, PowerState, PowerUnreachable
 
 TIMEOUT_S = 25.0
 CIPHER = 17

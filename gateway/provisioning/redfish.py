@@ -17,8 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
-from gateway.errors import PowerRefused, PowerSilent, PowerUnreachable
-from gateway.provisioning.host_power import PowerState
+from gateway.provisioning.host_power import PowerRefused, PowerSilent, PowerState, PowerUnreachable
 
 ROOT = "/redfish/v1/"
 TIMEOUT_S = 15.0

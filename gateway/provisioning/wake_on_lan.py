@@ -9,8 +9,8 @@ import re
 import socket
 from dataclasses import dataclass
 
-from gateway.errors import InvalidRequest, PowerRefused, PowerUnreachable
-from gateway.provisioning.host_power import PowerState
+from gateway.errors import InvalidRequest
+from gateway.provisioning.host_power import PowerRefused, PowerState, PowerUnreachable
 
 _PACKETS = 3
 """UDP may lose one."""

@@ -15,8 +15,18 @@ from typing import Self
 import pytest
 from bmc import PASSWORD, USER, IpmiBmc, Outlet, RedfishBmc, ipmi_bmc, redfish_bmc
 
-from gateway.errors import InvalidRequest, PowerError, PowerRefused, PowerSilent, PowerStuck, PowerUnreachable
-from gateway.provisioning.host_power import HostPower, NoPower, PowerState, confirm
+from gateway.errors import InvalidRequest
+from gateway.provisioning.host_power import (
+    HostPower,
+    NoPower,
+    PowerError,
+    PowerRefused,
+    PowerSilent,
+    PowerState,
+    PowerStuck,
+    PowerUnreachable,
+    confirm,
+)
 from gateway.provisioning.ipmi import Ipmi
 from gateway.provisioning.redfish import Redfish
 from gateway.provisioning.wake_on_lan import WakeOnLan
