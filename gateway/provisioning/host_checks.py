@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.errors import BurstError, SshError
+from gateway.errors import BurstError, HostUnreachable, SshError
 from gateway.provisioning import host_lease
 from gateway.provisioning.host_errands import HostErrands, promise_of
 from gateway.provisioning.host_lease import HostLease
@@ -111,7 +111,9 @@ def _inside(errands: HostErrands, host: Host, finding: Callable[[str, bool | Non
         errands.sessions.forget(host)
         session = errands.sessions.session(host)
     except BurstError as error:
-        yield finding("ssh", False, error.detail)
+        # Nothing tells whether one that only hears magic packets is off.
+        off = host.switched and not host.power.tells and isinstance(error, HostUnreachable)
+        yield finding("ssh", None if off else False, f"it may be off: {error.detail}" if off else error.detail)
         for check in ("sudo", "inventory"):
             yield finding(check, None, "not looked at: nobody can log in")
         return

@@ -154,7 +154,7 @@ class HostDriver(NodeDriver):
             note = self._notes.read(host.name)
             if note is not None and note.holds:
                 if note.stage is not Stage.GOING:
-                    self._notes.write(host.name, note.to(Stage.GOING, note.why))
+                    self._notes.write(host.name, note.to(Stage.GOING, note.why, files={}))
             elif standing.lease.woken:
                 going = Note(Stage.GOING, datetime.now(UTC), standing.lease, reached=True)
                 self._notes.write(host.name, going)

@@ -39,6 +39,10 @@ REST = timedelta(minutes=10)
 """A host that did not come up is not woken again before that."""
 
 
+_PACKET_S = 30.0
+"""A host that was just shutting down hears a magic packet only later."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """Seconds. ``login``: for what a booting host says before its own sshd does; ``again``: after a failed errand."""
@@ -123,7 +127,8 @@ class HostErrands:
             until = None if short else datetime.now(UTC) + REST
             now = self.notes.read(host.name) or note
             self.notes.write(
-                host.name, now.to(Stage.FAILED, why, unfit=why, until=until, promise=promise_of(self.sizes[host.size]))
+                host.name,
+                now.to(Stage.FAILED, why, files={}, unfit=why, until=until, promise=promise_of(self.sizes[host.size])),
             )
 
     def _stands(self, host: Host, note: Note) -> bool:
@@ -150,6 +155,7 @@ class HostErrands:
             elif found[0].id != note.lease.id:
                 raise NotToBeHad("it has a lease")
             host_lease.begin(session, note.files)
+            log.info("host", host=host.name, now="leased", node=note.lease.node)
             self.notes.write(host.name, reached.to(Stage.LEASED, files={}))
 
     def _switch_on(self, host: Host) -> None:
@@ -157,11 +163,16 @@ class HostErrands:
             host.power.on()
         if host.power.tells:
             confirm(host.power, PowerState.ON, self.patience.switch, look_s=self.patience.look)
+        log.info("host", host=host.name, now="switched on")
 
     def _answering(self, host: Host, note: Note, deadline: datetime) -> Session | None:
         """A session as soon as there is one; None if the note asks for something else by then. Raises SshError."""
         refused_at: float | None = None
+        woken_at = time.monotonic()
         while self._stands(host, note):
+            if not host.power.tells and time.monotonic() - woken_at > _PACKET_S:
+                host.power.on()
+                woken_at = time.monotonic()
             try:
                 return self.sessions.session(host)
             except (HostKeyChanged, LoginRefused):
@@ -186,6 +197,7 @@ class HostErrands:
                 self.notes.write(host.name, note.to(Stage.UNFIT, lease=None, files={}, reached=False))
             else:
                 self.notes.drop(host.name)
+        log.info("host", host=host.name, now="put back", node=note.lease.node)
 
     def _release(self, host: Host, note: Note) -> None:
         assert note.lease is not None  # noqa: S101

@@ -255,6 +255,23 @@ def test_a_system_that_hears_no_button_is_cut_off(site: RackSite) -> None:
     assert rack.outlet("c").asked[-1] == "ForceOff"
 
 
+def test_a_woken_host_that_loses_its_power_is_booted_to_be_put_back(site: RackSite) -> None:
+    """Else the lease would lie on its disk for whoever boots it next."""
+    rack = site.cloud
+    provider = rack.provider()
+    machine = provider.create(site.order("rare-1", size="rare"))
+    site.gateway.hello_of("rare-1")
+    lease = rack.metal["c"].cloud.settings.cloud_dir / "c/upper/var/lib/burst/lease.json"
+    assert lease.exists()
+    rack.metal["c"].cut()
+
+    provider.destroy(machine.id)
+
+    until(lambda: not provider.machines("ours"))
+    assert not lease.exists()
+    assert not rack.metal["c"].on
+
+
 FAULTS: dict[str, tuple[Callable[[Rack], object], str]] = {
     "busy": (lambda rack: setattr(rack.bmc.faults, "busy", True), "c: redfish .* answers 503"),
     "hanging": (lambda rack: rack.bmc.faults.released.clear(), "c: redfish .* (no|not) answer"),
