@@ -47,8 +47,9 @@ class PowerSettings(BaseModel):
     def _fits(self) -> Self:
         if getattr(self, needed := _NEEDED[self.kind]) is None:
             raise ValueError(f"{self.kind} needs {needed}")
-        if strange := sorted(self.model_fields_set - {"kind"} - _KNOWN[self.kind]):
-            raise ValueError(f"{self.kind} has no {strange[0]}")
+        strange = self.model_fields_set - {"kind"} - _KNOWN[self.kind]
+        if said := sorted(each for each in strange if getattr(self, each) != type(self).model_fields[each].default):
+            raise ValueError(f"{self.kind} has no {said[0]}")
         parts = urlsplit(self.url or "")
         if parts.scheme == "http" and parts.hostname not in _THIS_COMPUTER:
             raise ValueError("http is for this computer only: the password would be readable; use https")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,9 +11,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -343,16 +343,18 @@ def test_a_host_with_less_than_promised_is_set_aside(site: RackSite) -> None:
 
 
 KILLED = """
-import sys
-sys.path[:0] = {path!r}
+import pickle, sys
+path, hosts, sizes, key, folder, secret, order = pickle.loads(bytes.fromhex(sys.argv[1]))
+sys.path[:0] = path
 from pathlib import Path
 from gateway.host_settings import HostSettings
 from gateway.provisioning.hosts import open_hosts
 from gateway.provisioning.node import NodeOrder, Size
 from gateway.ssh.authority import Authority
-hosts = [HostSettings.model_validate_json(each) for each in {hosts!r}]
-made = open_hosts("hosts", hosts, {sizes!r}, authority=Authority({key!r}), folder=Path({folder!r}), secret={secret!r})
-print(made.create({order!r}).id, flush=True)
+hosts = [HostSettings.model_validate_json(each) for each in hosts]
+sizes, order = [Size(*each) for each in sizes], NodeOrder(**order)
+made = open_hosts("hosts", hosts, sizes, authority=Authority(key), folder=Path(folder), secret=secret)
+print("ordered", made.create(order).id, flush=True)
 sys.stdin.read()
 """
 
@@ -361,20 +363,20 @@ sys.stdin.read()
 def test_a_killed_gateway_s_hosts_are_taken_over_or_released(site: RackSite, joins: bool) -> None:
     """kill -9 while a host boots: the next gateway knows what it was switched on for."""
     rack = site.cloud
-    facts = {
-        "path": sys.path,
-        "hosts": [rack.described(name).model_dump_json() for name in rack.metal],
-        "sizes": SIZES,
-        "key": AUTHORITY.private_key,
-        "folder": str(rack.folder),
-        "secret": SECRET,
-        "order": site.order("rare-1", size="rare"),
-    }
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED.format(**facts)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    order = site.order("rare-1", size="rare")
+    facts = (
+        sys.path,
+        [rack.described(name).model_dump_json() for name in rack.metal],
+        [astuple(size) for size in SIZES],
+        AUTHORITY.private_key,
+        str(rack.folder),
+        SECRET,
+        {name: getattr(order, name) for name in ("cluster", "node", "generation", "size", "user_data")},
+    )
+    command = [sys.executable, "-c", KILLED, pickle.dumps(facts).hex()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = process.stdout.readline().strip()
+        told = next(line for line in process.stdout if line.startswith("ordered")).split()[1]
         until(lambda: rack.metal["c"].on)
         process.send_signal(signal.SIGKILL)
     provider = rack.provider()
@@ -396,9 +398,13 @@ def test_two_gateways_that_wake_one_host_do_not_share_it(site: RackSite, tmp_pat
     providers = (rack.provider(), rack.provider(folder=tmp_path / "theirs"))
     for provider in providers[1:]:
         provider.owner = "theirs"
-    with ThreadPoolExecutor(2) as pool:
-        orders = [site.order("rare-1", size="rare"), site.order("rare-2", size="rare")]
-        machines = list(pool.map(lambda provider, order: provider.create(order), providers, orders))
+    # Both read "off" and ask for power, which is slow to come.
+    rack.outlet("c").stuck = True
+    orders = (site.order("rare-1", size="rare"), site.order("rare-2", size="rare"))
+    machines = [provider.create(order) for provider, order in zip(providers, orders, strict=True)]
+    until(lambda: rack.outlet("c").asked == ["On", "On"])
+    rack.outlet("c").stuck = False
+    rack.metal["c"].switch_on()
 
     def states() -> set[MachineState]:
         return {
