@@ -158,8 +158,8 @@ def test_a_job_wakes_a_machine_that_is_then_off_again_as_it_was(rack: Rack) -> N
         assert rack.site.burst("fetch", str(job.id), "--to", str(out)).code == 0
         assert next(out.rglob("where.txt")).read_text() == "node-a\n"
 
-        eventually(lambda: not rack.site.nodes_up(), "the node is given back to Slurm")
-        eventually(lambda: not rack.host.on, "the machine is off")
+        eventually(lambda: not rack.site.nodes_up(), "the node is given back to Slurm", BOOT_S)
+        eventually(lambda: not rack.host.on, "the machine is off", BOOT_S)
         eventually(lambda: not any((rack.site.directory / "hosts" / "rack").glob("*.json")), "nothing is left to do")
         assert rack.changes() == []
     assert rack.outlet.asked == ["On", "On"]
@@ -174,7 +174,7 @@ def test_a_gateway_killed_while_the_machine_boots_goes_on_with_it(rack: Rack) ->
     rack.site.up()
 
     assert rack.site.finish(job).state == "COMPLETED"
-    eventually(lambda: not rack.host.on, "the machine is off")
+    eventually(lambda: not rack.host.on, "the machine is off", BOOT_S)
     assert rack.changes() == []
 
 
@@ -193,4 +193,4 @@ def test_a_machine_that_cannot_be_woken_says_why_where_people_look(rack: Rack) -
     finally:
         rack.bmc.faults.busy = False
     rack.site.burst("cancel", str(job.id))
-    eventually(lambda: not rack.host.on, "the machine is off")
+    eventually(lambda: not rack.host.on, "the machine is off", BOOT_S)
