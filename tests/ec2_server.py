@@ -21,6 +21,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
+import jinja2
 import moto.settings
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -29,7 +30,7 @@ from libcloud.common.exceptions import BaseHTTPError
 from libcloud.compute.base import Node
 from libcloud.compute.types import NodeState
 from moto.ec2.models import ec2_backends
-from moto.ec2.models.instances import Instance, InstanceState
+from moto.ec2.models.instances import Instance, InstanceState, StateReason
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -63,6 +64,8 @@ class Fault:
     action: str
     status: int = 0
     code: str = ""
+    later_page: bool = False
+    """Only a page after the first."""
 
     @property
     def loses_reply(self) -> bool:
@@ -70,6 +73,14 @@ class Fault:
 
 
 LOST_REPLY = Fault("RunInstances")
+
+REFUSALS = {
+    "throttled": (503, "RequestLimitExceeded"),
+    "quota": (400, "VcpuLimitExceeded"),
+    "transient": (503, "Unavailable"),
+    "auth": (403, "UnauthorizedOperation"),
+    "invalid": (400, "InvalidAMIID.NotFound"),
+}
 
 
 @dataclass
@@ -87,13 +98,19 @@ class Ec2Server:
     full: set[str] = field(default_factory=set)
     """Instance types without room."""
 
+    kind = "ec2"
+    zones = (f"{REGION}a", f"{REGION}b")
+    creates = "RunInstances"
+    lists = "DescribeInstances"
+    ends = "TerminateInstances"
+
     def __enter__(self) -> Self:
         moto.settings.ENABLE_AMI_VALIDATION = True
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._backend = ec2_backends[_ACCOUNT][REGION]
         self._lock = threading.RLock()
         self._machines: dict[str, str] = {}
-        self._tokens: dict[str, tuple[dict[str, str], str]] = {}
+        self._tokens: dict[str, tuple[dict[str, str], list[str]]] = {}
         self._ending = ThreadPoolExecutor(4, thread_name_prefix="ending")
         self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, name="ec2")
@@ -126,10 +143,53 @@ class Ec2Server:
             self._look()
             return {instance.id: instance._state.name for instance in self._instances()}
 
-    def forget_tokens(self) -> None:
-        """As AWS does a while after their instances have ended; until then a token answers with the ended one."""
+    def refuse(self, what: str, how: str) -> None:
+        """The next call of an action is refused."""
+        self.faults.append(Fault(what, *REFUSALS[how]))
+
+    def break_off(self) -> None:
+        """The next page of a listing after its first cannot be had."""
+        self.faults.append(Fault(self.lists, 500, "InternalError", later_page=True))
+
+    def expire(self) -> dict[str, str]:
+        """The key is taken back; the new one's credential."""
+        self.secret = secrets.token_urlsafe(24)
+        return {"key": self.key, "secret": self.secret}
+
+    def preempt(self, instance: str) -> None:
+        """EC2 begins to take a spot instance back."""
+        record = self._backend.get_instance(instance)
+        assert record.lifecycle == "spot"
+        record._state = InstanceState("shutting-down", 32)
+        record.state_reason = StateReason(
+            "Server.SpotInstanceTermination: for others", "Server.SpotInstanceTermination"
+        )
+
+    def leave(self, instance: str) -> None:
+        """What the image or a job of an instance may have made, with its tags: none of it goes with it."""
+        tags = {tag["key"]: tag["value"] for tag in self._backend.describe_tags({"resource-id": [instance]})}
+        volume = self._backend.create_volume(size=1, zone_name=self.zones[0])
+        interface = self._backend.create_network_interface(
+            next(iter(self._backend.get_default_subnets().values())), None
+        )
+        address = self._backend.allocate_address("vpc")
+        for thing in (volume.id, interface.id, address.allocation_id):
+            self._backend.create_tags([thing], tags)
+        self._backend.create_key_pair("left", "rsa", tags)
+
+    def left(self) -> set[str]:
+        """All that there is beside instances."""
+        interfaces = [one.id for one in self._backend.describe_network_interfaces() if not one.instance]
+        addresses = [one.allocation_id for one in self._backend.describe_addresses()]
+        keys = [key.id for key in self._backend.describe_key_pairs([])]
+        return {volume.id for volume in self._backend.describe_volumes()} | {*interfaces, *addresses, *keys}
+
+    def wipe(self) -> None:
+        """Forget tokens, as AWS does a while after their instances have ended, and what a test put in the way."""
         with self._lock:
             self._tokens.clear()
+            self.faults.clear()
+            self.full.clear()
 
     def count(self, action: str) -> int:
         """How often an action was called."""
@@ -142,7 +202,7 @@ class Ec2Server:
         self.calls.append(asked)
         if not self._is_signed(environ):
             return _refused(start, 401, "AuthFailure", "AWS was not able to validate the provided access credentials")
-        fault = self._fault(asked["Action"])
+        fault = self._fault(asked)
         if fault is not None and not fault.loses_reply:
             return _refused(start, fault.status, fault.code, "as the test asks")
         try:
@@ -178,27 +238,30 @@ class Ec2Server:
         known = self._tokens.get(token)
         if known is not None and known[0] != asked:
             raise _error(400, "IdempotentParameterMismatch: The client token was used with other arguments")
-        instance = known[1] if known is not None else self._new(asked, environ)
+        instances = known[1] if known is not None else self._new(asked, environ)
         if token:
-            self._tokens[token] = (asked, instance)
+            self._tokens[token] = (asked, instances)
         self._look()
         if known is None:
-            self._backend.get_instance(instance)._state = InstanceState("pending", 0)
-        found = {**environ, "QUERY_STRING": f"Action=DescribeInstances&InstanceId.1={instance}"}
+            for instance in instances:
+                self._backend.get_instance(instance)._state = InstanceState("pending", 0)
+        ids = "&".join(f"InstanceId.{number}={instance}" for number, instance in enumerate(instances, 1))
+        found = {**environ, "QUERY_STRING": f"Action=DescribeInstances&{ids}"}
         return _reservation(self._from_moto(found))
 
-    def _new(self, asked: Mapping[str, str], environ: Environ) -> str:
-        machine = self._boot(asked)
+    def _new(self, asked: Mapping[str, str], environ: Environ) -> list[str]:
+        machines = self._boot(asked)
         try:
             answer = self._from_moto(environ)
         except BaseHTTPError:
-            self.cloud.driver().destroy_node(machine)
+            self._undo(machines)
             raise
-        (instance,) = re.findall(r"<instanceId>(i-\w+)</instanceId>", answer[2].decode())
-        self._machines[instance] = str(machine.id)
-        return instance
+        instances = re.findall(r"<instanceId>(i-\w+)</instanceId>", answer[2].decode())
+        self._machines |= dict(zip(instances, (str(machine.id) for machine in machines), strict=True))
+        return instances
 
-    def _boot(self, asked: Mapping[str, str]) -> Node:
+    def _boot(self, asked: Mapping[str, str]) -> list[Node]:
+        """As many machines as MinCount says, or none."""
         driver = self.cloud.driver()
         offered = {size.name: size for size in driver.list_sizes()}
         if (kind := asked["InstanceType"]) not in self.types:
@@ -208,7 +271,23 @@ class Ec2Server:
         size = offered[self.types[kind]]
         name = next(value for key, value in _tags(asked) if key == "Name")
         user_data = base64.b64decode(asked.get("UserData", "")).decode()
-        return driver.create_node(name=name, size=size, image=None, ex_userdata=user_data)
+        many = (count := int(asked["MinCount"])) > 1 or user_data.startswith("## template: jinja\n")
+        made: list[Node] = []
+        try:
+            for index in range(count):
+                mine = {
+                    "name": f"{name}-{_call_number(asked)}-{index}" if many else name,
+                    "ex_userdata": _rendered(user_data, index) if self.cloud.form == "process" else user_data,
+                }
+                made.append(driver.create_node(size=size, image=None, ex_launch_index=index, **mine))
+        except BaseHTTPError:
+            self._undo(made)
+            raise
+        return made
+
+    def _undo(self, machines: list[Node]) -> None:
+        for machine in machines:
+            self.cloud.driver().destroy_node(machine)
 
     def _end(self, instance: str) -> None:
         self._backend.get_instance(instance)._state = InstanceState("shutting-down", 32)
@@ -232,7 +311,7 @@ class Ec2Server:
         machines = {str(node.id): node for node in self.cloud.driver().list_nodes()}
         for instance in self._instances():
             machine = machines.get(self._machines.get(instance.id, ""))
-            if machine is not None:
+            if machine is not None and not instance.state_reason.code.startswith("Server.Spot"):
                 instance._state = InstanceState(*_STATES[machine.state])
                 (address,) = machine.private_ips
                 for interface in instance.nics.values():
@@ -262,9 +341,10 @@ class Ec2Server:
             raise _error(int(told[0][0].split()[0]), f"{code}: {text}")
         return told[0][0], *_with(answer)
 
-    def _fault(self, action: str) -> Fault | None:
+    def _fault(self, asked: Mapping[str, str]) -> Fault | None:
         with self._lock:
-            found = next((fault for fault in self.faults if fault.action == action), None)
+            meant = (fault for fault in self.faults if fault.action == asked["Action"])
+            found = next((fault for fault in meant if not fault.later_page or "NextToken" in asked), None)
             if found is not None:
                 self.faults.remove(found)
             return found
@@ -297,6 +377,20 @@ class _Quiet(WSGIRequestHandler):
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's
         """Keep quiet."""
+
+
+def _rendered(user_data: str, index: int) -> str:
+    """As cloud-init renders it on an instance; a machine that is a process has none."""
+    header = "## template: jinja\n"
+    if not user_data.startswith(header):
+        return user_data
+    template = jinja2.Template(user_data.removeprefix(header), trim_blocks=True, undefined=jinja2.StrictUndefined)
+    return template.render(ds={"meta_data": {"ami_launch_index": str(index)}}) + "\n"
+
+
+def _call_number(asked: Mapping[str, str]) -> str:
+    """What makes the names of two calls of one gang two."""
+    return asked.get("ClientToken", "0")[:6]
 
 
 def _tags(asked: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from gateway.errors import BurstError
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.node import Machine
 from gateway.provisioning.reconcile import Seen, Source
+from gateway.provisioning.strays import first
 from gateway.provisioning.supply import cloud_of
 
 log = structlog.get_logger(__name__)
@@ -36,8 +37,10 @@ class Listing:
 
     def of(self, node: ElasticNode) -> Seen:
         """The machine of a node's present generation; None if its cloud answered and has none."""
-        found = self._found.get((node.name, node.generation), ())
-        machine = next((each for each in found if each.id == node.machine_id), next(iter(found), None))
+        found = self._found.get((node.name, node.generation), [])
+        if node.gang is not None and node.gang_number is not None:
+            found = found + self._numbered.get((node.gang, node.gang_number), [])
+        machine = next((each for each in found if each.id == node.machine_id), first(found))
         if machine is None and node.supply is not None and cloud_of(node.supply) not in self.clouds:
             return Source.UNREAD
         return machine
@@ -47,6 +50,15 @@ class Listing:
         found: dict[tuple[str, int], list[Machine]] = {}
         for machine in (machine for each in self.clouds.values() for machine in each):
             found.setdefault((machine.node, machine.generation), []).append(machine)
+        return found
+
+    @cached_property
+    def _numbered(self) -> Mapping[tuple[str, int], list[Machine]]:
+        """Those that one call made for many, by their gang's token and their number."""
+        found: dict[tuple[str, int], list[Machine]] = {}
+        for machine in (machine for each in self.clouds.values() for machine in each):
+            if not machine.node and machine.number is not None:
+                found.setdefault((machine.gang, machine.number), []).append(machine)
         return found
 
 

@@ -11,10 +11,12 @@ import json
 import os
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from gateway.provisioning.wishes import JobNodes
 from gateway.slurm.hostlists import expand
 
 WAIT_SLICE_S = 1.0
@@ -28,6 +30,8 @@ class SpooledRequest:
     program: str
     nodes: tuple[str, ...]
     path: Path
+    jobs: tuple[JobNodes, ...] = ()
+    """For which jobs, as far as slurmctld said."""
 
     def done(self) -> None:
         """Forget it: its effect is stored."""
@@ -39,11 +43,26 @@ def spooled(folder: Path) -> Iterator[SpooledRequest]:
     for path in sorted(folder.glob("*.json")):
         try:
             document = json.loads(path.read_text())
-            request = SpooledRequest(document["program"], expand(document["nodes"]), path)
+            nodes = expand(document["nodes"])
+            request = SpooledRequest(document["program"], nodes, path, _jobs(document.get("resume_file")))
         except (ValueError, KeyError, TypeError):
             path.rename(path.with_suffix(".unreadable"))
         else:
             yield request
+
+
+def _jobs(resume_file: object) -> tuple[JobNodes, ...]:
+    """The jobs of SLURM_RESUME_FILE; one that cannot be read keeps no node from being made."""
+    jobs = resume_file.get("jobs") if isinstance(resume_file, dict) else None
+    found = []
+    for job in jobs if isinstance(jobs, list) else ():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            found.append(JobNodes(int(job["job_id"]), _hosts(job, "nodes_alloc"), _hosts(job, "nodes_resume")))
+    return tuple(found)
+
+
+def _hosts(job: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    return tuple(expand(job.get(key) or ""))
 
 
 class NodesReady:
