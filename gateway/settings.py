@@ -248,21 +248,6 @@ DEFAULT_SIZES = (
 )
 
 
-class HostSettings(BaseModel):
-    """One host that is already there and that the gateway may use as a node."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
-    address: str = Field(min_length=1, description="IP address or name")
-    port: int = Field(default=22, ge=1, le=65535, description="of its sshd")
-    user: str = Field(default="root", min_length=1, description="whom to log in as; another than root needs sudo")
-    host_key: str = Field(
-        min_length=1, description='"ssh-ed25519 AAAA…", as ssh-keyscan prints it; another key is refused'
-    )
-    size: str = Field(description="the name of one of the sizes: what the host counts as")
-
-
 class Settings(BaseSettings):
     """A gateway's settings. Times are in seconds, memory in MiB, money in credits."""
 

@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | None:
-    assignments = dict(item.partition("=")[::2] for item in options.set)
+    assignments = _assignments(options)
     match options.verb:
         case "up" if not options.foreground:
             return up(directory, assignments, _tell)
@@ -53,11 +53,12 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
         case "check" | "audit":
             return check(directory) if options.verb == "check" else audit(directory, options.known)
         case _:
-            of_keys = options.verb.startswith("keys-")
-            return _of_keys(options, directory) if of_keys else _of_site(options, directory, assignments)
+            kinds = {"keys": _of_keys, "hosts": _of_hosts, "site": _of_site}
+            return kinds[options.verb.partition("-")[0]](options, directory)
 
 
-def _of_site(options: argparse.Namespace, directory: Path, assignments: dict[str, str]) -> dict[str, Any]:
+def _of_site(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    assignments = _assignments(options)
     match options.verb:
         case "site-install":
             return site.install(directory, assignments, _tell, apply=options.apply)
@@ -77,6 +78,16 @@ def _of_keys(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     return keys.rotate(directory, options.ring or keys.RINGS, options.key_file, _tell)
 
 
+def _of_hosts(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    from gateway.bootstrap import hosts  # noqa: PLC0415 - libcloud and paramiko take a while to import
+
+    return hosts.listed(directory) if options.verb == "hosts-list" else hosts.checked(directory, options.host)
+
+
+def _assignments(options: argparse.Namespace) -> dict[str, str]:
+    return dict(item.partition("=")[::2] for item in options.set)
+
+
 def _serve(settings: Settings) -> None:
     # The web server takes a second to import, which the other verbs do not need.
     from gateway.bootstrap.serve import serve  # noqa: PLC0415
@@ -86,7 +97,7 @@ def _serve(settings: Settings) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.bootstrap", description=__doc__)
-    lives = ("up", "down", "check", "audit", "serve", "keys-list", "keys-rotate")
+    lives = ("up", "down", "check", "audit", "serve", "keys-list", "keys-rotate", "hosts-list", "hosts-check")
     verbs = (*lives, "site-install", "site-remove", "site-people", "site-user")
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("--dir", dest="directory", type=Path, required=True)
@@ -96,6 +107,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--link", nargs=2, metavar=("UNIX_NAME", "USER"))
     parser.add_argument("--unlink", metavar="UNIX_NAME")
     parser.add_argument("--name")
+    parser.add_argument("--host", action="append", default=[])
     parser.add_argument("--known", metavar="HASH")
     parser.add_argument("--ring", action="append", choices=("signing", "credentials", "sealing"))
     parser.add_argument("--key-file", type=Path)

@@ -22,6 +22,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "up": "lifecycle: Start a gateway, its Slurm, store and local cloud in one directory.",
         "down": "lifecycle: Stop all of it; no process and no node is left.",
         "check": "lifecycle: Say what this machine or a running gateway lacks.",
+        "hosts": "hosts: Show and check the hosts that are already there.",
         "demo": "demo: Take one job through the whole gateway and check its result.",
     },
     "Login": {

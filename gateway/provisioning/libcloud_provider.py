@@ -220,7 +220,7 @@ def _machine(node: Node, tags: Mapping[str, str], **facts: Any) -> Machine:
         created_at=node.created_at,
         gang=tags.get(TAG_GANG, ""),
         number=_place(node, tags),
-        **{"no_room": _no_room(node), **facts},
+        **{"no_room": _no_room(node), "boot_s": float(node.extra.get("boot_s") or 0), **facts},
     )
 
 
