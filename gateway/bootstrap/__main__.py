@@ -15,6 +15,7 @@ from gateway.bootstrap.audit import audit
 from gateway.bootstrap.checks import check
 from gateway.bootstrap.lifecycle import down, make_ready, up
 from gateway.errors import BurstError
+from gateway.setting_files import place_of
 from gateway.settings import Settings
 
 
@@ -29,7 +30,8 @@ def main() -> int:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        return _failed(f"{directory / 'burst.toml'}: {key}: {first['msg']}", "docs/configuration.md lists the settings")
+        place = place_of(directory, first["loc"])
+        return _failed(f"{place}: {key}: {first['msg']}", "docs/configuration.md lists the settings")
     except KeyboardInterrupt:
         return _failed("interrupted", "burst down ends what was started")
     if answer is not None:

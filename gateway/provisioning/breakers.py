@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from gateway.errors import Capacity, CloudAuth, CloudError, CloudInvalid, Quota
+from gateway.errors import Capacity, CloudAuth, CloudError, CloudInvalid, Price, Quota
 from gateway.provisioning.supply import Supply
 from gateway.settings import LOCAL_CLOUD
 
@@ -51,6 +51,8 @@ RULES: Final[Mapping[type[CloudError], Rule]] = {
     CloudAuth: Rule(_of_the_cloud, timedelta(minutes=1), timedelta(minutes=10)),
     # Until somebody corrects the settings, which takes a restart.
     CloudInvalid: Rule(_of_the_supply, FOR_EVER, FOR_EVER),
+    # A cloud that asks more than it was offered, as spot markets do; what our own book says is looked up each time.
+    Price: Rule(_of_the_supply, timedelta(minutes=10), HOUR),
 }
 """Of Throttled, CloudTransient and Ambiguous there is none; nor of LimitReached, which is our own."""
 
@@ -84,8 +86,13 @@ class Breakers:
 
     def refusal(self, supply: Supply, now: datetime) -> CloudError | None:
         """The error for which it is not to be asked now."""
+        found = self.shut(supply, now)
+        return found.error if found else None
+
+    def shut(self, supply: Supply, now: datetime) -> Breaker | None:
+        """The breaker that keeps it from being asked now."""
         found = (self._open.get(_key(rule, supply)) for rule in RULES.values())
-        return next((each.error for each in found if each is not None and now < each.until), None)
+        return next((each for each in found if each is not None and now < each.until), None)
 
     def close(self, supply: Supply) -> None:
         """It took an order."""

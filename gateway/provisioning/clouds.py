@@ -25,7 +25,7 @@ from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.node import NodeProvider, Size
 from gateway.provisioning.node_image import NodeImage
 from gateway.provisioning.vm_driver import open_vms
-from gateway.settings import CREDIT, CloudSettings, HostSettings, Settings
+from gateway.settings import CloudSettings, HostSettings, Settings
 from gateway.ssh.authority import Authority, Keep
 
 Opener = Callable[[CloudSettings, Settings], NodeProvider]
@@ -65,8 +65,7 @@ def credential(cloud: CloudSettings, settings: Settings, *alternatives: tuple[st
 def sizes_of(cloud: CloudSettings) -> tuple[Size, ...]:
     """The price book of a cloud."""
     return tuple(
-        Size(size.name, size.cores, size.memory_mb, size.gpus, round(size.credits_per_hour * CREDIT))
-        for size in cloud.sizes
+        Size(size.name, size.cores, size.memory_mb, size.gpus, size.price_ucr_per_hour) for size in cloud.sizes
     )
 
 

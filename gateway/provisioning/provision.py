@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, LimitReached, NotFound, Quota, Unlisted
+from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, LimitReached, NotFound, Price, Quota, Unlisted
 from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
@@ -166,16 +166,19 @@ class Provisioner:
 
     def _shut(self, node: ElasticNode) -> dict[str, CloudError]:
         """The supplies that are not to be asked now, each with the refusal that is why."""
-        found = {each.name: self._refusal(each) for each in self.supplies.of_size(node.offer)}
+        found = {each.name: self._refusal(each, node.job) for each in self.supplies.of_size(node.offer, node.job)}
         return {name: error for name, error in found.items() if error is not None}
 
-    def _refusal(self, supply: Supply) -> CloudError | None:
+    def _refusal(self, supply: Supply, job: int | None) -> CloudError | None:
+        if (refusal := self.supplies.refusal(supply, job)) is not None:
+            return refusal
         if self.blind(supply.cloud):
             return Unlisted("it does not tell which machines it has, so no more are ordered there")
         return self.breakers.refusal(supply, self.now())
 
     def _next(self, node: ElasticNode, refused: Collection[str]) -> str | None:
-        return next((each.name for each in self.supplies.of_size(node.offer) if each.name not in refused), None)
+        offered = self.supplies.of_size(node.offer, node.job)
+        return next((each.name for each in offered if each.name not in refused), None)
 
     def _wait(self, node: ElasticNode, reason: str) -> None:
         """Blocked until there is room; what the timeline has said already is not said again."""
@@ -189,9 +192,14 @@ class Provisioner:
         """Record the intent. Raises Capacity if other nodes use as much of the supply as we may."""
         if node.state is NodeState.REQUESTED:
             return node
-        most = self.supplies.find(node.offer, supply).most
+        wanted = self.supplies.find(node.offer, supply)
+        # The price may have changed since the supply was chosen; this is the last look at it before a new order.
+        if node.state not in _UNDECIDED and (refusal := self.supplies.refusal(wanted, node.job)) is not None:
+            raise refusal
+        most = wanted.most
         with self.fleet() as fleet:
-            used = sum(each.supply == supply for each in fleet.all() if each.name != node.name)
+            others = (Supply(each.supply) for each in fleet.all() if each.supply and each.name != node.name)
+            used = sum(each.kind == wanted.kind for each in others)
             if most is not None and used >= most and node.supply != supply:
                 raise LimitReached(f"all {most} that may be used are in use")
             now = self.now()
@@ -278,8 +286,8 @@ _CONSOLE_MOST = 2000
 _UNDECIDED = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS})
 """An order was given, and its outcome is not known."""
 
-_NO_ROOM = (Capacity, Quota)
-"""Refusals that pass: machines end, quotas grow."""
+_NO_ROOM = (Capacity, Quota, Price)
+"""Refusals that pass: machines end, quotas grow, prices change."""
 
 _OF_A_MACHINE = ("supply", "machine_id", "address", "join_token_hash", "join_until", "public_key", "lease_until", "job")
 
