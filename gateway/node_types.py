@@ -111,9 +111,9 @@ class SizeSettings(BaseModel):
         default=None, gt=0, description="no machine is ordered above this price, wherever; none: no cap"
     )
 
-    @field_validator("credits_per_hour")
+    @field_validator("credits_per_hour", mode="before")
     @classmethod
-    def _positive(cls, price: Price) -> Price:
+    def _positive(cls, price: object) -> object:
         return _priced(price)
 
     @model_validator(mode="after")
@@ -165,9 +165,9 @@ class CloudSizeSettings(BaseModel):
     image: str | None = Field(default=None, description="id or name of its image; default: the cloud's")
     bare_metal: bool = Field(default=False, description="a whole machine, which takes long to start")
 
-    @field_validator("credits_per_hour", "spot_credits_per_hour")
+    @field_validator("credits_per_hour", "spot_credits_per_hour", mode="before")
     @classmethod
-    def _positive(cls, price: Price) -> Price:
+    def _positive(cls, price: object) -> object:
         return _priced(price)
 
     @property
@@ -198,9 +198,10 @@ def _less(offer: SizeSettings | CloudSizeSettings, size: SizeSettings) -> str:
     return next((what for what in ("cores", "memory_mb", "gpus") if getattr(offer, what) < getattr(size, what)), "")
 
 
-def _priced(price: Price) -> Price:
-    if not isinstance(price, str) and not 0 < price < float("inf"):
-        raise ValueError("a price is more than 0; a machine whose price is not known is never ordered")
+def _priced(price: object) -> object:
+    number = isinstance(price, int | float) and not isinstance(price, bool)
+    if price != BOOK and not (number and 0 < price < float("inf")):  # type: ignore[operator]
+        raise ValueError('a price is a number of credits above 0, or "book"; what has no price is never ordered')
     return price
 
 

@@ -44,7 +44,9 @@ def place_of(directory: Path, where: Sequence[str | int]) -> str:
         text = path.read_text() if path.exists() else ""
         if line := _line(text, where):
             return f"{path}:{line}"
-    return str(directory / SETTINGS_FILE)
+    types = directory / NODE_TYPES_FILE
+    # What is wrong with several settings together is most often the types of nodes.
+    return str(types if types.exists() and not where else directory / SETTINGS_FILE)
 
 
 def _opened_file(settings: type[BaseSettings], directory: Path | None, name: str) -> TomlConfigSettingsSource:

@@ -30,8 +30,9 @@ def main() -> int:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
+        words = first["msg"].removeprefix("Value error, ")
         place = place_of(directory, first["loc"])
-        return _failed(f"{place}: {key}: {first['msg']}", "docs/configuration.md lists the settings")
+        return _failed(f"{place}: {key or 'settings'}: {words}", "docs/configuration.md lists the settings")
     except KeyboardInterrupt:
         return _failed("interrupted", "burst down ends what was started")
     if answer is not None:

@@ -1,31 +1,30 @@
-"""Prices: what can be had and what it costs, as the settings say."""
+"""Prices: what can be had and what it costs, as the settings and the price book say."""
 
 from __future__ import annotations
 
 from gateway.accounting.catalogue import Catalogue, MeterKind, SimulationUnit
-from gateway.bootstrap.machine import Machine
-from gateway.placement.offers import Offer
+from gateway.accounting.tariff import Tariff
+from gateway.bootstrap.clock import utc_now
+from gateway.provisioning.breakers import Breakers
+from gateway.provisioning.price_book import BOOK_FILE, BookFile
+from gateway.provisioning.prices import Prices
 from gateway.provisioning.supply import Supplies
+from gateway.service.placing import Placing
 from gateway.service.submission import Limits
 from gateway.settings import CREDIT, Settings
+from gateway.work import Works
 
 
-def offers_of(settings: Settings, machine: Machine) -> tuple[Offer, ...]:
-    """What nodes can be had, from which clouds, at what price."""
-    most = {size.name: size.max_nodes for size in settings.sizes}
-    supplies = Supplies.of(settings)
-    return tuple(
-        Offer(
-            name=size.name,
-            provider=", ".join(supplies.clouds(size.name)),
-            cores=size.cores,
-            memory_mb=size.memory_mb,
-            gpus=size.gpus,
-            max_nodes=most[size.name],
-            price_ucr_per_hour=size.price_ucr_per_hour,
-        )
-        for size in machine.provider.sizes()
-    )
+def placing_of(settings: Settings, reads: Works) -> Placing:
+    """Who knows what machines cost and where jobs go."""
+    book = BookFile(settings.directory / BOOK_FILE)
+    prices = Prices(settings, book.read, utc_now)
+    return Placing(settings, Supplies.of(settings), prices, Breakers(), reads, utc_now)
+
+
+def tariff_of(settings: Settings) -> Tariff:
+    """The prices of node time that are written in the settings."""
+    return Tariff({size.name: size.price_ucr_per_hour for size in settings.sizes if size.price_ucr_per_hour})
 
 
 def catalogue_of(settings: Settings) -> Catalogue:

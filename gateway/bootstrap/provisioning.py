@@ -14,6 +14,7 @@ from gateway.bootstrap.clock import utc_now
 from gateway.bootstrap.machine import Machine
 from gateway.engines.power import Power
 from gateway.identity.join import token_hash
+from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.listing import Lister
 from gateway.provisioning.provision import Join, Provisioner
@@ -31,7 +32,7 @@ _LATE = timedelta(minutes=1)
 
 
 def provisioner_of(
-    machine: Machine, database: Database, ports: Ports, supplies: Supplies, lister: Lister
+    machine: Machine, database: Database, ports: Ports, supplies: Supplies, lister: Lister, *, breakers: Breakers
 ) -> Provisioner:
     """Who makes and ends nodes."""
 
@@ -53,6 +54,7 @@ def provisioner_of(
         power,
         utc_now,
         supplies,
+        breakers,
         blind=lister.blind,
         join_within=within,
     )

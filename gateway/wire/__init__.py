@@ -48,6 +48,7 @@ from gateway.wire.money import (
     Balance,
     BudgetRequest,
     BudgetView,
+    ChoiceView,
     CreditRequest,
     OfferView,
     Quote,
@@ -55,6 +56,7 @@ from gateway.wire.money import (
     Receipt,
     Report,
     ReportRow,
+    SupplyView,
     UnitView,
 )
 from gateway.wire.nodes import (
@@ -120,6 +122,7 @@ __all__ = [
     "Balance",
     "BudgetRequest",
     "BudgetView",
+    "ChoiceView",
     "ConfirmRequest",
     "CreditRequest",
     "DeviceLogin",
@@ -204,6 +207,7 @@ __all__ = [
     "SlurmTokenRequest",
     "StageOutRequest",
     "SubmitRequest",
+    "SupplyView",
     "SuspendRequest",
     "TotpSecret",
     "UnitView",
