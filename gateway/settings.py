@@ -85,6 +85,11 @@ class CloudSettings(BaseModel):
         return self.location or self.name
 
     @property
+    def price_region(self) -> str:
+        """The region that its prices are of: its own, or that of its zone."""
+        return self.region or str(self.options.get("location") or self.options.get("zone", "").rpartition("-")[0])
+
+    @property
     def egress_ucr_per_gb(self) -> int | None:
         """None: the price book has it."""
         return None if isinstance(self.egress_credits_per_gb, str) else round(self.egress_credits_per_gb * CREDIT)
@@ -96,10 +101,10 @@ class CloudSettings(BaseModel):
             raise ValueError("a price is not below 0")
         return price
 
-    @field_validator("endpoint")
+    @field_validator("endpoint", "price_list")
     @classmethod
     def _private(cls, endpoint: str | None) -> str | None:
-        """User-data carries a one-time token: it leaves this computer encrypted or not at all."""
+        """User-data carries a one-time token, and prices decide: they travel encrypted or not at all."""
         if endpoint and endpoint.startswith("http://") and urlsplit(endpoint).hostname not in _THIS_COMPUTER:
             raise ValueError("http is for this computer only; use https")
         return endpoint

@@ -56,8 +56,7 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
         case "check" | "audit":
             return check(directory) if options.verb == "check" else audit(directory, options.known)
         case _:
-            of_keys = options.verb.startswith("keys-")
-            return _of_keys(options, directory) if of_keys else _of_site(options, directory, assignments)
+            return _of_files(options, directory) or _of_site(options, directory, assignments)
 
 
 def _of_site(options: argparse.Namespace, directory: Path, assignments: dict[str, str]) -> dict[str, Any]:
@@ -68,6 +67,19 @@ def _of_site(options: argparse.Namespace, directory: Path, assignments: dict[str
             return site.uninstall(directory, _tell, dry_run=options.dry_run)
         case _:
             return site.add_user(directory, options.name, options.credits)
+
+
+def _update_offers(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    from gateway.bootstrap import offers  # noqa: PLC0415 - libcloud takes a while to import
+
+    return offers.update(directory, options.cloud, options.source, _tell)
+
+
+def _of_files(options: argparse.Namespace, directory: Path) -> dict[str, Any] | None:
+    """What is done to the files of a directory, whether its gateway runs or not."""
+    if options.verb == "offers-update":
+        return _update_offers(options, directory)
+    return _of_keys(options, directory) if options.verb.startswith("keys-") else None
 
 
 def _of_keys(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
@@ -87,7 +99,7 @@ def _serve(settings: Settings) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.bootstrap", description=__doc__)
-    lives = ("up", "down", "check", "audit", "serve", "keys-list", "keys-rotate")
+    lives = ("up", "down", "check", "audit", "serve", "keys-list", "keys-rotate", "offers-update")
     verbs = (*lives, "site-install", "site-uninstall", "site-user")
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("--dir", dest="directory", type=Path, required=True)
@@ -98,6 +110,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--known", metavar="HASH")
     parser.add_argument("--ring", action="append", choices=("signing", "credentials", "sealing"))
     parser.add_argument("--key-file", type=Path)
+    parser.add_argument("--cloud", action="append", default=[])
+    parser.add_argument("--from", dest="source", type=Path)
     parser.add_argument("--credits", type=float, default=0.0)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""burst nodes, nodes ssh, offers.
+"""burst nodes, nodes ssh.
 
 Invariant: nothing is filtered; a node that fails is shown with its reason.
 """
@@ -12,7 +12,6 @@ import click
 from gateway.cli.connection import connected
 from gateway.cli.display import ago, show_json, show_table
 from gateway.cli.invocation import examples, json_option
-from gateway.client.money import in_credits
 from gateway.wire import NodeView
 
 NODE_COLUMNS = ("Node", "State", "Offer", "Address", ">Job", "Since", "Reason")
@@ -66,34 +65,6 @@ def ssh(context: click.Context, name: str, command: tuple[str, ...], *, as_json:
             return
         code = shell.run(login, command)
     context.exit(code)
-
-
-@click.command(epilog=examples("burst offers", "burst offers --json"))
-@json_option
-def offers(as_json: bool) -> None:
-    """List the sizes of node that can be had, their prices, and how many are in use."""
-    with connected() as gateway:
-        found = gateway.offers()
-    if as_json:
-        show_json(found)
-        return
-    columns = ("Offer", "Cloud", ">Cores", ">Memory", ">GPUs", ">In use", ">At most", ">Price of a node hour")
-    show_table(
-        columns,
-        [
-            (
-                offer.name,
-                offer.provider,
-                str(offer.cores),
-                f"{offer.memory_mb} MiB",
-                str(offer.gpus),
-                str(offer.in_use),
-                str(offer.max_nodes),
-                in_credits(offer.price_ucr_per_hour),
-            )
-            for offer in found
-        ],
-    )
 
 
 def node_row(node: NodeView) -> tuple[str, ...]:

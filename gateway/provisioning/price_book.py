@@ -77,6 +77,13 @@ class PriceBook:
         """The book after an update: what is new replaces what is old, whatever their dates."""
         return PriceBook({**self.machines, **newer.machines}, {**self.egress, **newer.egress})
 
+    def without(self, known: PriceBook) -> PriceBook:
+        """What of it is not in ``known``."""
+        return PriceBook(
+            {key: each for key, each in self.machines.items() if key not in known.machines},
+            {key: each for key, each in self.egress.items() if key not in known.egress},
+        )
+
     def machine(self, cloud: str, region: str, size: str, zone: str, market: Market) -> MachinePrice | None:
         """The price of a machine; where the cloud chooses the zone, that of the dearest one."""
         if found := self.machines.get((cloud, region, size, zone, market)):

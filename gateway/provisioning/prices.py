@@ -56,7 +56,7 @@ class Prices:
         if written := kind.spot_ucr_per_hour if spot else kind.price_ucr_per_hour:
             return Tag(written)
         return self._booked(
-            lambda book: book.machine(cloud.name, cloud.region, supply.size, supply.zone, supply.market), cloud
+            lambda book: book.machine(cloud.name, cloud.price_region, supply.size, supply.zone, supply.market), cloud
         )
 
     def refusal(self, supply: Supply) -> Price | None:
@@ -73,7 +73,7 @@ class Prices:
         """Of one GB that leaves a cloud."""
         if (written := cloud.egress_ucr_per_gb) is not None:
             return Tag(written)
-        return self._booked(lambda book: book.egress_of(cloud.name, cloud.region), cloud)
+        return self._booked(lambda book: book.egress_of(cloud.name, cloud.price_region), cloud)
 
     def rates(self, supply: Supply) -> Rates:
         """What data costs between the store and a machine of a supply; nothing where both are at one place."""
