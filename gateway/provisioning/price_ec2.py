@@ -26,8 +26,7 @@ PATHS: Final = tuple(
 _OPENED: Final[frozenset[Path]] = frozenset(
     {("products",), ("terms",), ("terms", "OnDemand"), ("terms", "Reserved"), ("terms", "FlatRate")}
 )
-_XML = "{http://ec2.amazonaws.com/doc/2016-11-15/}"
-_LINUX = "Linux/UNIX"
+_LINUX = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
 _FAMILIES = {"Compute Instance", "Compute Instance (bare metal)"}
 _EGRESS = ""
 """In place of a size."""
@@ -80,21 +79,21 @@ def spot_prices(key: Mapping[str, str], wanted: Wanted, now: datetime, **server:
             item["availabilityZone"],
         )
         for item in _history(driver, wanted, now)
-        if item["productDescription"] == _LINUX and item["instanceType"] in wanted.sizes
+        if item["productDescription"] in _LINUX and item["instanceType"] in wanted.sizes
     )
 
 
 def _history(driver: Any, wanted: Wanted, now: datetime) -> Iterator[dict[str, str]]:
     """DescribeSpotPriceHistory from now on, which answers with each zone's latest price, to the last page."""
     asked = {"Action": "DescribeSpotPriceHistory", "StartTime": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
-    asked |= {"ProductDescription.1": _LINUX}
+    asked |= {f"ProductDescription.{number}": name for number, name in enumerate(_LINUX, 1)}
     asked |= {f"InstanceType.{number}": size for number, size in enumerate(wanted.sizes, 1)}
     page: str | None = ""
     while page is not None:
         answer = driver.connection.request(driver.path, params={**asked, **({"NextToken": page} if page else {})})
-        for item in answer.object.findall(f"{_XML}spotPriceHistorySet/{_XML}item"):
-            yield {part.tag.removeprefix(_XML): part.text or "" for part in item}
-        page = answer.object.findtext(f"{_XML}nextToken") or None
+        for item in answer.object.iterfind("{*}spotPriceHistorySet/{*}item"):
+            yield {part.tag.rpartition("}")[2]: part.text or "" for part in item}
+        page = answer.object.findtext("{*}nextToken") or None
 
 
 def _size(product: Mapping[str, Any], wanted: Wanted) -> str | None:

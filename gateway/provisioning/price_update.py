@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 from libcloud.pricing import DEFAULT_PRICING_FILE_PATH
 
-from gateway.errors import BurstError, CloudTransient, InvalidRequest
+from gateway.errors import BurstError, CloudInvalid, CloudTransient, InvalidRequest
 from gateway.provisioning import price_azure, price_ec2, price_gce
 from gateway.provisioning.clouds import credential
 from gateway.provisioning.node import Market
@@ -56,7 +56,10 @@ class PriceUpdate:
         """
         wanted = wanted_of(cloud)
         if file is not None:
-            return _updated(wanted, known, _read(file, cloud, wanted))
+                try:
+                return _updated(wanted, known, _read(file, cloud, wanted))
+            except (AttributeError, KeyError, TypeError) as error:
+                raise CloudInvalid(f"{file} is not in the form of its provider: {error!r}") from None
         found, trouble = PriceBook(), []
         for fetch in _FETCHES.get(cloud.kind, ()):
             try:
@@ -186,7 +189,10 @@ def _read(file: Path, cloud: CloudSettings, wanted: Wanted) -> PriceBook:
         found = json.loads(file.read_bytes())
     except ValueError as error:
         raise InvalidRequest(f"{file} is no JSON: {error}", hint="save the provider's answer as it came") from None
-    return _PAGES[cloud.kind](found if isinstance(found, list) else [found], wanted)
+    pages = found if isinstance(found, list) else [found]
+    if not pages or not all(isinstance(page, dict) for page in pages):
+        raise CloudInvalid(f"{file} has no page of prices")
+    return _PAGES[cloud.kind](pages, wanted)
 
 
 def _mine(prices: Mapping[tuple[str, ...], Any], cloud: CloudSettings) -> dict[tuple[str, ...], Any]:
