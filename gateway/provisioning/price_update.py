@@ -56,7 +56,7 @@ class PriceUpdate:
         """
         wanted = wanted_of(cloud)
         if file is not None:
-                try:
+            try:
                 return _updated(wanted, known, _read(file, cloud, wanted))
             except (AttributeError, KeyError, TypeError) as error:
                 raise CloudInvalid(f"{file} is not in the form of its provider: {error!r}") from None
