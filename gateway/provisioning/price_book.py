@@ -136,7 +136,7 @@ def _sorted(prices: Mapping[tuple[str, ...], Any]) -> list[Any]:
 
 
 def _facts(price: MachinePrice | EgressPrice) -> dict[str, str]:
-    facts = {name: str(value) for name, value in vars(price).items() if value != ""}
+    facts = {name: str(value) for name, value in vars(price).items() if name != "zone" or value}
     return {**facts, "as_of": price.as_of.isoformat()}
 
 
