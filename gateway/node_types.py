@@ -162,7 +162,6 @@ class CloudSizeSettings(BaseModel):
     )
     spot_credits_per_hour: Price = Field(default=BOOK, description="the same of a spot machine")
     max_nodes: int = Field(ge=1, le=500, description="most of them at once, in all zones and markets together")
-    image: str | None = Field(default=None, description="id or name of its image; default: the cloud's")
     bare_metal: bool = Field(default=False, description="a whole machine, which takes long to start")
 
     @field_validator("credits_per_hour", "spot_credits_per_hour", mode="before")

@@ -56,7 +56,7 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     slurm = machine.slurm if isinstance(machine.slurm, SiteSlurm) else None
     ports = _ports(settings, machine, database, ring)
     ready = NodesReady()
-    placing = placing_of(settings, ports.reads)
+    placing = placing_of(settings, ports)
     supplies = Supplies.of(settings, placing)
     lister = lister_of(settings, machine)
     provisioner = provisioner_of(machine, database, ports, supplies, lister, breakers=placing.breakers)

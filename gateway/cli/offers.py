@@ -98,7 +98,7 @@ def show_choices(choices: Sequence[ChoiceView]) -> None:
 
 
 def _rows(offer: OfferView) -> list[tuple[str, ...]]:
-    gpus = f", {offer.gpus} GPUs" if offer.gpus else ""
+    gpus = f", {offer.gpus} {offer.gpu_type or ''} GPUs".replace("  ", " ") if offer.gpus else ""
     nodes = f"{offer.cores} cores, {offer.memory_mb} MiB{gpus}"
     pays = in_credits(offer.price_ucr_per_hour) if offer.price_ucr_per_hour else "not sold now"
     first = (offer.name, nodes, pays)

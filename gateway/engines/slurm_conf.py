@@ -49,6 +49,8 @@ class NodeGroup:
     """Slurm fills nodes of a low weight first: give the cheap ones the low weights."""
     first_port: int | None = None
     """Process form: slurmd's port on the first node, the others follow. Container form: None, all use 6818."""
+    gpu_type: str = ""
+    """Slurm's name of the GPUs; "" where they have none."""
 
     @property
     def nodes(self) -> str:
@@ -195,7 +197,7 @@ def node_line(group: NodeGroup, form: Form, address: str) -> str:
     words = [f"NodeName={group.nodes} State=CLOUD CPUs={group.cpus} RealMemory={group.memory_mb}"]
     words.append(f"Feature={group.name} Weight={group.weight}")
     if group.gpus:
-        words.append(f"Gres=gpu:{group.gpus}")
+        words.append(f"Gres=gpu:{f'{group.gpu_type}:' if group.gpu_type else ''}{group.gpus}")
     if form == "process":
         words.append(f"NodeAddr={address} Port={_ports(group)}")
     return " ".join(words)
@@ -211,7 +213,8 @@ def _ports(group: NodeGroup) -> str:
 def _gres(group: NodeGroup) -> str:
     """GPUs without hardware. Slurm drops a GPU that has no device file and wants each file's name to be another one."""
     files = ",".join(f"/dev{'/' * card}null" for card in range(1, group.gpus + 1))
-    return f"NodeName={group.nodes} Name=gpu File={files}\n"
+    kind = f" Type={group.gpu_type}" if group.gpu_type else ""
+    return f"NodeName={group.nodes} Name=gpu{kind} File={files}\n"
 
 
 def _text(lines: Lines) -> str:

@@ -37,6 +37,8 @@ class Resources:
     gpus: int = 0
     """GPUs of the whole job; 0: not given."""
     memory_mb_per_cpu: int = 0
+    gpu_types: tuple[str, ...] = ()
+    """Slurm's names of the GPUs that it will have, and no others; none: any."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from gateway.accounting.quote import Data, Quote, quote
 from gateway.accounting.tariff import Tariff
-from gateway.errors import CloudError, CloudInvalid, NoOfferFits, NotFound
+from gateway.errors import CloudError, CloudInvalid, NoOfferFits
 from gateway.jobs.fit import nodes_on
 from gateway.jobs.job import JobRequest
 from gateway.jobs.terms import Terms
@@ -23,7 +23,6 @@ from gateway.provisioning.placement import Candidate, Choice, Need, egress_ucr, 
 from gateway.provisioning.prices import Prices
 from gateway.provisioning.supply import Supplies, Supply
 from gateway.settings import Settings, SizeSettings
-from gateway.work import Works
 
 _REMEMBERED = 4096
 """Jobs whose needs are kept in memory."""
@@ -52,12 +51,15 @@ class Placing:
     listed: Supplies
     prices: Prices
     breakers: Breakers
-    reads: Works
+    request_of: Callable[[int], JobRequest | None]
+    """Of Slurm's job of this id; None while it is not known."""
     now: Callable[[], datetime]
     _needs: dict[tuple[str, int], Need] = field(default_factory=dict)
 
     def order(self, size: str, supplies: tuple[Supply, ...], job: int | None) -> tuple[Supply, ...]:
         """See ``Placer.order``."""
+        if len(supplies) == 1:
+            return supplies
         return tuple(choice.supply for choice in self._ranked(size, supplies, self._need(size, job)))
 
     def refusal(self, supply: Supply, job: int | None) -> CloudError | None:
@@ -115,6 +117,7 @@ class Placing:
             max_nodes=size.max_nodes,
             # Whichever takes the order, the job has paid for it.
             price_ucr_per_hour=(size.price_ucr_per_hour or dearest) if allowed else 0,
+            gpu_type=size.gpu_type,
         )
 
     def _left_out(self, offers: list[Offer], need: Need) -> list[str]:
@@ -141,10 +144,7 @@ class Placing:
             return Need()
         known = (size, job)
         if known not in self._needs:
-            try:
-                with self.reads() as work:
-                    request = work.jobs.by_scheduler_id(job).request
-            except NotFound:
+            if (request := self.request_of(job)) is None:
                 return Need()
             if len(self._needs) >= _REMEMBERED:
                 self._needs.clear()

@@ -12,6 +12,7 @@ from gateway import wire
 from gateway.jobs.fit import nodes_on
 from gateway.jobs.job import JobRequest
 from gateway.placement.offers import Offer
+from gateway.placement.place import has_gpus_of
 from gateway.provisioning.breakers import Breaker
 from gateway.provisioning.placement import Choice, Need
 from gateway.service.placing import Placed, Placing, need_of
@@ -27,7 +28,7 @@ def choices_of(placing: Placing, request: JobRequest, placed: Placed) -> tuple[w
 def _of_offer(placing: Placing, request: JobRequest, placed: Placed, offer: Offer) -> Iterator[wire.ChoiceView]:
     nodes = nodes_on(request.resources, offer.cores, memory_mb=offer.memory_mb, gpus=offer.gpus)
     need = replace(need_of(request, nodes), nodes=nodes)
-    why = _misfit(offer, nodes)
+    why = _misfit(offer, nodes if has_gpus_of(request.resources, offer) else 0)
     before = ""
     for choice in placing.choices(offer.name, need):
         chosen = not why and choice.supply == placed.chosen.supply and offer.name == placed.placement.offer.name
@@ -38,7 +39,8 @@ def _of_offer(placing: Placing, request: JobRequest, placed: Placed, offer: Offe
 
 def _misfit(offer: Offer, nodes: int) -> str:
     if nodes == 0:
-        return f"the job does not fit on nodes of {offer.cores} cores, {offer.memory_mb} MiB and {offer.gpus} GPUs"
+        gpus = f"{offer.gpus} GPUs{f' ({offer.gpu_type})' if offer.gpu_type else ''}"
+        return f"the job does not fit on nodes of {offer.cores} cores, {offer.memory_mb} MiB and {gpus}"
     if nodes > offer.max_nodes:
         return f"the job takes {nodes} nodes; there are {offer.max_nodes} at most"
     return ""

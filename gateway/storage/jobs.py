@@ -222,7 +222,9 @@ def _request(document: Mapping[str, Any]) -> JobRequest:
         **{
             **document,
             "arguments": tuple(document["arguments"]),
-            "resources": Resources(**document["resources"]),
+            "resources": Resources(
+                **{**document["resources"], "gpu_types": tuple(document["resources"].get("gpu_types", ()))}
+            ),
             "terms": _terms(document.get("terms")),
             "burst": BurstOptions(
                 **{**burst, "stage_in": stage_in, "stage_out": tuple(burst["stage_out"]), "units": units}

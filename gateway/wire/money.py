@@ -169,4 +169,5 @@ class OfferView(View):
     in_use: int
     price_ucr_per_hour: int
     """0: nothing of it may be ordered now."""
+    gpu_type: str = ""
     supplies: tuple[SupplyView, ...] = ()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from types import SimpleNamespace
 
 import pytest
 from test_provision import Cloud, Site
 
-from gateway.errors import Capacity, NotFound, Price
+from gateway.errors import Capacity, Price
 from gateway.jobs.job import BurstOptions, JobRequest, Resources, StageIn
 from gateway.provisioning.breakers import RULES, Breakers
 from gateway.provisioning.cloud_router import CloudRouter
@@ -63,7 +61,12 @@ class Market2(Site):
         prices = Prices(self.settings, self.book.read, lambda: self.now)
         breakers = Breakers()
         self.placing = Placing(
-            self.settings, Supplies.of(self.settings), prices, breakers, self.reads, lambda: self.now
+            self.settings,
+            Supplies.of(self.settings),
+            prices,
+            breakers,
+            self.jobs.get,
+            lambda: self.now,
         )
         self.router = CloudRouter(self.cloud, {"far": self.far, "near": self.near})
         self.provisioner = replace(
@@ -72,15 +75,6 @@ class Market2(Site):
             supplies=Supplies.of(self.settings, self.placing),
             breakers=breakers,
         )
-
-    @contextmanager
-    def reads(self):
-        def find(job):
-            if job not in self.jobs:
-                raise NotFound("no such job")
-            return SimpleNamespace(request=self.jobs[job])
-
-        yield SimpleNamespace(jobs=SimpleNamespace(by_scheduler_id=find))
 
     def order(self, name="small-1", job=None):
         """Slurm asks for a node, for this job."""
@@ -229,7 +223,7 @@ def test_spot_comes_first_for_a_job_that_allows_it(market):
     """With on-demand after it; a job that may not run twice gets on-demand at once."""
     site = market({"cloud": "far", "size": "big", "market": "spot-first"}, order="listed")
     site.write(priced(price="0.3"), priced(price="0.1", market=Market.SPOT))
-    site.jobs = {1: request(), 2: request(**{"no-requeue": ""})}
+    site.jobs |= {1: request(), 2: request(**{"no-requeue": ""})}
     taken = [site.order("small-1", 1).supply, site.order("small-2", 2).supply]
     site.far.fault = "capacity"
     taken.append(site.order("small-3", 1).supply)
