@@ -256,6 +256,7 @@ def node_groups(sizes: Iterable[SizeSettings], first_port: int | None) -> tuple[
             weight=weight_of(size),
             first_port=first_port,
             gpu_type=size.gpu_type,
+            kept=size.min_nodes,
         )
         groups.append(group)
         first_port = None if first_port is None else first_port + size.max_nodes

@@ -51,6 +51,8 @@ class NodeGroup:
     """Process form: slurmd's port on the first node, the others follow. Container form: None, all use 6818."""
     gpu_type: str = ""
     """Slurm's name of the GPUs; "" where they have none."""
+    kept: int = 0
+    """So many are never given back for being idle."""
 
     @property
     def nodes(self) -> str:
@@ -153,7 +155,9 @@ def _execution(plan: ClusterPlan) -> Lines:
 
 
 def _timeouts(plan: ClusterPlan) -> Lines:
-    return (
+    if kept := ",".join(f"{group.name}-[1-{group.kept}]" for group in plan.groups if group.kept):
+        yield "SuspendExcNodes", kept
+    yield from (
         ("MessageTimeout", 20),
         ("BatchStartTimeout", LAUNCH_PATIENCE_S),
         ("MinJobAge", REMEMBER_S),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -162,3 +163,11 @@ def test_a_file_that_is_not_what_it_should_be_is_refused_by_name(tmp_path, types
     written(tmp_path, general, "burst.toml")
     with pytest.raises(SetupError, match=words):
         Settings.load(tmp_path)
+
+
+def test_the_example_is_in_order(tmp_path):
+    """As it stands in the documentation."""
+    example = Path(__file__).parents[2] / "examples/node-types/node-types.toml"
+    known = Supplies.of(Settings.load(written(tmp_path, example.read_text()))).known
+
+    assert [len(known[size]) for size in ("medium", "whole", "gpu")] == [7, 1, 2]
