@@ -393,6 +393,8 @@ class Settings(BaseSettings):
         for size in self.sizes:
             for offer in size.offers:
                 check_offer(size, offer, sizes)
+        if self.site is not None and (kept := next((size for size in self.sizes if size.min_nodes), None)):
+            raise ValueError(f"size {kept.name}: min_nodes is not for a site's cluster; its SuspendExcNodes is its own")
         places = {LOCAL_CLOUD, *(cloud.place for cloud in self.clouds)}
         if self.store_location not in places:
             raise ValueError(f"store_location: no cloud is at {self.store_location}; there are {', '.join(places)}")

@@ -23,6 +23,7 @@ from gateway.runner.arrivals import Arrivals
 from gateway.runner.budgets import BudgetRunner
 from gateway.runner.job_keys import JobKeyRunner
 from gateway.runner.jobs import JobRunner
+from gateway.runner.minimum import MinimumRunner
 from gateway.runner.nodes import NodeRunner
 from gateway.runner.site import NodesReady, SiteServer
 from gateway.service.gateway import Gateway
@@ -42,6 +43,7 @@ class Assembled:
     jobs: JobRunner
     job_keys: JobKeyRunner
     budgets: BudgetRunner
+    minimum: MinimumRunner
     site: SiteServer
     arrivals: Arrivals | None
     """Only of a gateway that serves a site's own cluster."""
@@ -80,7 +82,8 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     arrivals = arrivals_of(
         settings, machine, ports, audience=machine.audience, hands=hands, jobs=job_runner, placing=placing
     )
-    return Assembled(gateway, node_runner, job_runner, JobKeyRunner(ports), budgets, site, arrivals, database)
+    minimum = MinimumRunner(ports.engine, {size.name: size.min_nodes for size in settings.sizes})
+    return Assembled(gateway, node_runner, job_runner, JobKeyRunner(ports), budgets, minimum, site, arrivals, database)
 
 
 def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRing) -> Ports:

@@ -51,6 +51,7 @@ cores = 2
 memory_mb = 1024
 credits_per_hour = 1.0
 max_nodes = 2
+min_nodes = 1
 
 [[sizes]]
 name = "here"
@@ -97,6 +98,17 @@ def quote(demo, content=b"", script=SCRIPT):
     answer = demo.send("POST", "/quotes", {"script": script, "inputs": [described(content)] if content else []})
     assert answer.status_code == 200, answer.text
     return wire.Quote.model_validate_json(answer.content)
+
+
+def test_the_least_nodes_are_there_before_any_job(demo):
+    """Nobody has submitted anything yet."""
+    for _ in range(600):
+        nodes = {node["name"]: node["state"] for node in demo.send("GET", "/nodes").json()}
+        if nodes.get("small-1") == "idle":
+            break
+        time.sleep(0.2)
+
+    assert nodes == {"small-1": "idle"}
 
 
 def test_the_hold_is_what_the_quote_said(market, demo):

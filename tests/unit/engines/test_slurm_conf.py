@@ -111,3 +111,11 @@ def test_gpus_of_a_type_are_declared_by_it():
 
     assert "Feature=gpu Weight=30000 Gres=gpu:a100:2\n" in files["slurm.conf"]
     assert files["gres.conf"].endswith("NodeName=gpu-[1-2] Name=gpu Type=a100 File=/dev/null,/dev//null\n")
+
+
+def test_nodes_that_are_kept_on_are_not_suspended():
+    """The first of their size."""
+    group = NodeGroup("small", 12, 2, 1024, 0, 1200, kept=2)
+
+    assert "SuspendExcNodes=small-[1-2]\n" in render(dataclasses.replace(CONTAINER, groups=(group,)))["slurm.conf"]
+    assert "SuspendExcNodes" not in render(CONTAINER)["slurm.conf"]
