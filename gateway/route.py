@@ -34,6 +34,7 @@ from gateway.identity.sealing import Sealer
 from gateway.jobs.job import Attempt, Job, UnitOrder
 from gateway.jobs.stages import Stage
 from gateway.jobs.store import Part
+from gateway.jobs.terms import Rates
 from gateway.provisioning.fleet import Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.slurm.hostlists import fold
@@ -257,9 +258,11 @@ def billing(job: Job, ports: Ports, now: datetime) -> Bill:
     with ports.reads() as work:
         runs = work.jobs.attempts(job.id)
         latest = work.jobs.latest_attempts(job.id)
-        parts = {attempt: work.jobs.parts(attempt) for attempt in latest} if order else {}
+        paid = order is not None or job.request.terms.rates != Rates()
+        parts = {attempt: work.jobs.parts(attempt) for attempt in latest} if paid else {}
     if order is None:
-        return bill(job, runs, ports.tariff, now)
+        left = {attempt: _bytes_left(attempt, found) for attempt, found in parts.items()}
+        return bill(job, runs, ports.tariff, now, lambda attempt: left.get(attempt, 0))
     return bill_units(order, [_delivered(job, order, attempt, parts[attempt], ports) for attempt in latest])
 
 
@@ -267,6 +270,13 @@ def printed_to(job: Job, attempt: Attempt, place: Place, stream: str = "stdout")
     """The path of a run's stdout, or of its stderr, among its outputs."""
     path = attempt.stdout if stream == "stdout" else attempt.stderr
     return path.removeprefix(f"{job.work(place.directory)}/")
+
+
+def _bytes_left(attempt: Attempt, parts: Iterable[Part]) -> int:
+    """What a run left in the store; 0 until its manifest is complete."""
+    if attempt.manifest_sha256 is None:
+        return 0
+    return sum(entry.size for entry in stage_out.merged(attempt, parts).entries)
 
 
 def _delivered(job: Job, order: UnitOrder, attempt: Attempt, parts: Iterable[Part], ports: Ports) -> Delivery:

@@ -15,6 +15,7 @@ from gateway.bootstrap.audit import audit
 from gateway.bootstrap.checks import check
 from gateway.bootstrap.lifecycle import down, make_ready, up
 from gateway.errors import BurstError
+from gateway.setting_files import place_of
 from gateway.settings import Settings
 
 
@@ -29,7 +30,9 @@ def main() -> int:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        return _failed(f"{directory / 'burst.toml'}: {key}: {first['msg']}", "docs/configuration.md lists the settings")
+        words = first["msg"].removeprefix("Value error, ")
+        place = place_of(directory, first["loc"])
+        return _failed(f"{place}: {key or 'settings'}: {words}", "docs/configuration.md lists the settings")
     except KeyboardInterrupt:
         return _failed("interrupted", "burst down ends what was started")
     if answer is not None:
@@ -53,7 +56,7 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
         case "check" | "audit":
             return check(directory) if options.verb == "check" else audit(directory, options.known)
         case _:
-            kinds = {"keys": _of_keys, "hosts": _of_hosts, "site": _of_site}
+            kinds = {"keys": _of_keys, "hosts": _of_hosts, "site": _of_site, "offers": _update_offers}
             return kinds[options.verb.partition("-")[0]](options, directory)
 
 
@@ -68,6 +71,12 @@ def _of_site(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
             return site_people.people(directory, options.link and tuple(options.link), options.unlink)
         case _:
             return site_people.add_user(directory, options.name, options.credits)
+
+
+def _update_offers(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    from gateway.bootstrap import offers  # noqa: PLC0415 - libcloud takes a while to import
+
+    return offers.update(directory, options.cloud, options.source, _tell)
 
 
 def _of_keys(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
@@ -97,7 +106,8 @@ def _serve(settings: Settings) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.bootstrap", description=__doc__)
-    lives = ("up", "down", "check", "audit", "serve", "keys-list", "keys-rotate", "hosts-list", "hosts-check")
+    files = ("keys-list", "keys-rotate", "hosts-list", "hosts-check", "offers-update")
+    lives = ("up", "down", "check", "audit", "serve", *files)
     verbs = (*lives, "site-install", "site-remove", "site-people", "site-user")
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("--dir", dest="directory", type=Path, required=True)
@@ -111,6 +121,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--known", metavar="HASH")
     parser.add_argument("--ring", action="append", choices=("signing", "credentials", "sealing"))
     parser.add_argument("--key-file", type=Path)
+    parser.add_argument("--cloud", action="append", default=[])
+    parser.add_argument("--from", dest="source", type=Path)
     parser.add_argument("--credits", type=float, default=0.0)
     return parser.parse_args()
 

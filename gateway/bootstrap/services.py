@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from gateway.bootstrap.clock import utc_now
 from gateway.bootstrap.institutions import providers_of
 from gateway.bootstrap.machine import Machine
-from gateway.bootstrap.prices import catalogue_of, limits_of, offers_of
+from gateway.bootstrap.prices import catalogue_of, limits_of
 from gateway.bootstrap.rings import credential_keys
 from gateway.bootstrap.sealing_key import keeper
 from gateway.bootstrap.secret_file import kept
@@ -53,6 +54,7 @@ from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.objects import ObjectService
 from gateway.service.passkeys import PasskeyService
 from gateway.service.people import PeopleService
+from gateway.service.placing import Placing
 from gateway.service.principals import PrincipalService
 from gateway.service.proofs import ProofService
 from gateway.service.publications import PublicationService, Publisher
@@ -81,6 +83,8 @@ def services(
     hands: Hands,
     nodes: NodeRunner,
     jobs: JobRunner,
+    placing: Placing,
+    blind: Callable[[str], bool],
 ) -> Gateway:
     """All services of one gateway."""
     verifier = Verifier(audience, settings.clock_skew_s)
@@ -88,7 +92,6 @@ def services(
     credentials = Credentials(credential_ring, machine.url, audience)
     lifetime = timedelta(hours=settings.session_hours)
     limits = limits_of(settings)
-    offers = offers_of(settings, machine)
     facts = NodeFacts(
         audience=audience,
         slurm_conf_server=machine.slurm.conf_server,
@@ -119,7 +122,7 @@ def services(
     registration = RegistrationService(people, open=settings.registration == "open")
     browsers = BrowserService(people)
     party = RelyingParty.of(people.site_url, f"Burst Gateway {settings.name}")
-    fleet = FleetService(ports.reads, offers, utc_now)
+    fleet = FleetService(ports.reads, placing, utc_now, blind)
     clouds = Clouds(
         machine.provider.clouds,
         lambda cloud: machine.provider.machines_at(cloud, machine.cluster),
@@ -127,7 +130,7 @@ def services(
     )
     return Gateway(
         people=people,
-        submission=SubmissionService(ports, offers, catalogue_of(settings), limits, hands, jobs.wake),
+        submission=SubmissionService(ports, placing, catalogue_of(settings), limits, hands, jobs.wake),
         jobs=job_service,
         money=MoneyService(ports.works, ports.reads, catalogue_of(settings), utc_now),
         proofs=ProofService(ports.reads, job_service, ports.ring, audience, utc_now),
@@ -155,7 +158,7 @@ def services(
         tokens=TokenService(ports.works, ports.reads, credentials, job_service, utc_now),
         objects=ObjectService(ports.works, ports.store, utc_now),
         slurm=SlurmService(ports, job_service, machine.slurm.engine(), PARTITION),
-        accounting=SlurmAccounting(ports, settings.name, PARTITION, {offer.name: offer.cores for offer in offers}),
+        accounting=SlurmAccounting(ports, settings.name, PARTITION, {size.name: size.cores for size in settings.sizes}),
         shared_files=SharedFiles(None if machine.isolated else _witness(settings)),
         devices=DeviceService(people),
         sessions=SessionService(people),
@@ -227,16 +230,23 @@ def _read_something(ports: Ports) -> None:
 
 
 def arrivals_of(
-    settings: Settings, machine: Machine, ports: Ports, *, audience: str, hands: Hands, jobs: JobRunner
+    settings: Settings,
+    machine: Machine,
+    ports: Ports,
+    *,
+    audience: str,
+    hands: Hands,
+    jobs: JobRunner,
+    placing: Placing,
 ) -> Arrivals | None:
     """Who welcomes jobs of a site's own sbatch; None without a site."""
     if settings.site is None or ports.site is None:
         return None
     secret = keeper(machine.sealer)(settings.secrets_dir / "site-jobs.jwk", new_key)
     key = SiteKey.read(secret, settings.name, audience)
-    people, offers = site_people(settings), offers_of(settings, machine)
+    people = site_people(settings)
     claims = SiteClaims(ports.works, ports.ring, people)
-    service = ArrivalService(ports, ports.site, key, people, claims, offers, limits_of(settings), hands, jobs.wake)
+    service = ArrivalService(ports, ports.site, key, people, claims, placing, limits_of(settings), hands, jobs.wake)
     return Arrivals(ports.site, service, _policy(settings.site))
 
 

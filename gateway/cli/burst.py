@@ -66,7 +66,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "nodes": "nodes: List the elastic nodes; boot, drain, end, look into or log in to one.",
         "reconcile": "reconcile: Compare records, Slurm and clouds; say what happens next.",
         "audit": "audit: Say who did what, under which authorisation, at what price.",
-        "offers": "nodes: List what can be had, and for how much.",
+        "offers": "offers: List what can be had, for how much, and what is shut; update prices.",
     },
     "Keys of a gateway on this machine": {
         "keys": "keys: List the keys that sign and seal; replace them by new ones.",

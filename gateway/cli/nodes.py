@@ -1,4 +1,4 @@
-"""burst nodes and its subcommands, offers.
+"""burst nodes and its subcommands.
 
 Invariant: nothing is filtered; a node that fails is shown with its reason.
 """
@@ -13,7 +13,6 @@ from gateway.cli.connection import connected
 from gateway.cli.display import show_json, show_table
 from gateway.cli.invocation import examples, json_option
 from gateway.cli.node_admin import NODE_COLUMNS, console, create, destroy, drain, node_row, resume, show
-from gateway.client.money import in_credits
 
 
 @click.group(
@@ -70,31 +69,3 @@ def ssh(context: click.Context, name: str, command: tuple[str, ...], *, as_json:
 
 for command in (show, create, drain, resume, destroy, console):
     nodes.add_command(command)
-
-
-@click.command(epilog=examples("burst offers", "burst offers --json"))
-@json_option
-def offers(as_json: bool) -> None:
-    """List the sizes of node that can be had, their prices, and how many are in use."""
-    with connected() as gateway:
-        found = gateway.offers()
-    if as_json:
-        show_json(found)
-        return
-    columns = ("Offer", "Cloud", ">Cores", ">Memory", ">GPUs", ">In use", ">At most", ">Price of a node hour")
-    show_table(
-        columns,
-        [
-            (
-                offer.name,
-                offer.provider,
-                str(offer.cores),
-                f"{offer.memory_mb} MiB",
-                str(offer.gpus),
-                str(offer.in_use),
-                str(offer.max_nodes),
-                in_credits(offer.price_ucr_per_hour),
-            )
-            for offer in found
-        ],
-    )

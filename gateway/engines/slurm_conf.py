@@ -48,6 +48,10 @@ class NodeGroup:
     """Process form: slurmd's port on the first node, the others follow. Container form: None, all use 6818."""
     gpu_files: str = ""
     """Their device files on each node (gres.conf(5), File); "": there are none."""
+    gpu_type: str = ""
+    """Slurm's name of the GPUs; "" where they have none."""
+    kept: int = 0
+    """So many are never given back for being idle."""
 
     @property
     def nodes(self) -> str:
@@ -153,7 +157,9 @@ def _execution(plan: ClusterPlan) -> Lines:
 
 
 def _timeouts(plan: ClusterPlan) -> Lines:
-    return (
+    if kept := ",".join(f"{group.name}-[1-{group.kept}]" for group in plan.groups if group.kept):
+        yield "SuspendExcNodes", kept
+    yield from (
         ("MessageTimeout", 20),
         ("BatchStartTimeout", LAUNCH_PATIENCE_S),
         ("MinJobAge", REMEMBER_S),
@@ -197,7 +203,7 @@ def node_line(group: NodeGroup, form: Form, address: str) -> str:
     words = [f"NodeName={group.nodes} State=CLOUD CPUs={group.cpus} RealMemory={group.memory_mb}"]
     words.append(f"Feature={group.name} Weight={group.weight}")
     if group.gpus:
-        words.append(f"Gres=gpu:{group.gpus}")
+        words.append(f"Gres=gpu:{f'{group.gpu_type}:' if group.gpu_type else ''}{group.gpus}")
     if form == "process":
         words.append(f"NodeAddr={address} Port={_ports(group)}")
     return " ".join(words)
@@ -216,7 +222,8 @@ def _gres(group: NodeGroup) -> str:
     GPUs without hardware: Slurm drops a GPU that has no device file and wants each file's name to be another one.
     """
     files = group.gpu_files or ",".join(f"/dev{'/' * card}null" for card in range(1, group.gpus + 1))
-    return f"NodeName={group.nodes} Name=gpu File={files}\n"
+    kind = f" Type={group.gpu_type}" if group.gpu_type else ""
+    return f"NodeName={group.nodes} Name=gpu{kind} File={files}\n"
 
 
 def _text(lines: Lines) -> str:

@@ -310,7 +310,7 @@ class HostDriver(NodeDriver):
             ram=size.memory_mb,
             disk=0,
             bandwidth=0,
-            price=size.price_ucr_per_hour / CREDIT,
+            price=(size.price_ucr_per_hour or 0) / CREDIT,
             driver=self,
             extra={"cores": size.cores, "gpus": size.gpus, "max_nodes": count},
         )

@@ -16,7 +16,17 @@ from typing import Protocol
 
 import structlog
 
-from gateway.errors import Ambiguous, BootstrapFailed, Capacity, CloudError, Conflict, LimitReached, Quota, Unlisted
+from gateway.errors import (
+    Ambiguous,
+    BootstrapFailed,
+    Capacity,
+    CloudError,
+    Conflict,
+    LimitReached,
+    Price,
+    Quota,
+    Unlisted,
+)
 from gateway.provisioning import figures
 from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.fleet import Change, Effect, ElasticNode, Fleet, Tally
@@ -135,10 +145,12 @@ class Launcher:
 
     def _shut(self, node: ElasticNode) -> dict[str, CloudError]:
         """The supplies that are not to be asked now, each with the refusal that is why."""
-        found = {each.name: self._refusal(each) for each in self.supplies.of_size(node.offer)}
+        found = {each.name: self._refusal(each, node.job) for each in self.supplies.of_size(node.offer, node.job)}
         return {name: error for name, error in found.items() if error is not None}
 
-    def _refusal(self, supply: Supply) -> CloudError | None:
+    def _refusal(self, supply: Supply, job: int | None) -> CloudError | None:
+        if (refusal := self.supplies.refusal(supply, job)) is not None:
+            return refusal
         if self.blind(supply.cloud):
             return Unlisted("it does not tell which machines it has, so no more are ordered there")
         if not self.reaped(supply.cloud):
@@ -146,10 +158,14 @@ class Launcher:
         return self.breakers.refusal(supply, self.now())
 
     def _next(self, node: ElasticNode, refused: Collection[str]) -> str | None:
-        return next((each.name for each in self.supplies.of_size(node.offer) if each.name not in refused), None)
+        offered = self.supplies.of_size(node.offer, node.job)
+        return next((each.name for each in offered if each.name not in refused), None)
 
     def _asking(self, nodes: tuple[ElasticNode, ...], supply: str) -> tuple[ElasticNode, ...]:
-        """Record the intent, and that we have them. Raises LimitReached if there would be more than may be."""
+        """Record the intent, and that we have them.
+
+        Raises LimitReached if there would be more than may be; Price if what it costs is not known, or too much by now.
+        """
         now = self.now()
         if any(_held(node, self.holder, now) for node in nodes):
             raise Conflict("Another worker has ordered for these nodes, and its time is not over.")
@@ -157,6 +173,7 @@ class Launcher:
         if nodes[0].supply is None:
             intents = [{**lock, **facts} for facts in self._intents(nodes, supply, now)]
             bounds = self._bounds(nodes, supply, str(intents[0]["account"]))
+            self._require_price(nodes[0], supply)
         else:
             intents, bounds = [{**lock, "join_until": now + self.join_within}] * len(nodes), ()
         changes = [Change(node, facts, f"asking for {supply}") for node, facts in zip(nodes, intents, strict=True)]
@@ -165,6 +182,11 @@ class Launcher:
                 _require_room(fleet.tally(_ORDERED), nodes, bounds)
                 return fleet.move_all(changes, NodeState.REQUESTED, now)
             return _asked_again(fleet, changes, now)
+
+    def _require_price(self, node: ElasticNode, supply: str) -> None:
+        """It may have changed since the supply was chosen; this is the last look at it before a new order."""
+        if (refusal := self.supplies.refusal(self.supplies.find(node.offer, supply), node.job)) is not None:
+            raise refusal
 
     def _intents(self, nodes: tuple[ElasticNode, ...], supply: str, now: datetime) -> list[dict[str, object]]:
         """What is stored of each with a new order."""
@@ -285,8 +307,8 @@ class Launcher:
             fleet.move_all(blocked, NodeState.CAPACITY_BLOCKED, self.now())
 
 
-PASSING = (Capacity, Quota, BootstrapFailed)
-"""Refusals that pass: machines end, quotas grow, images are mended."""
+PASSING = (Capacity, Quota, Price, BootstrapFailed)
+"""Refusals that pass: machines end, quotas grow, prices change, images are mended."""
 
 NOT_ORDERED: Mapping[str, str | None] = {
     **dict.fromkeys(("supply", "gang", "gang_number", "ordered_at", "lock_until")),

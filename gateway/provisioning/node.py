@@ -132,13 +132,13 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Size:
-    """One size of a cloud. Price in micro-credits for one node for one hour."""
+    """One size of a cloud. Price in micro-credits for one node for one hour; None: the price book has it."""
 
     name: str
     cores: int
     memory_mb: int
     gpus: int
-    price_ucr_per_hour: int
+    price_ucr_per_hour: int | None
 
 
 class NodeProvider(Protocol):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from gateway.accounting import cheque
-from gateway.accounting.quote import Quote, quote
+from gateway.accounting.quote import Quote
 from gateway.accounting.units import format_credits
 from gateway.engines.site_jobs import SiteJob, SiteJobs
 from gateway.engines.site_people import SitePeople
@@ -28,9 +28,9 @@ from gateway.intake import burst
 from gateway.intake import script as script_lines
 from gateway.jobs.job import BurstOptions, Job, JobRequest
 from gateway.jobs.stages import Stage
-from gateway.placement.offers import Offer
-from gateway.placement.place import Placement, place
+from gateway.placement.place import Placement
 from gateway.route import Hands, Ports, step
+from gateway.service.placing import Placing, quote_of
 from gateway.service.site_claims import SiteClaims
 from gateway.service.submission import Limits
 from gateway.work import Work
@@ -60,7 +60,7 @@ class ArrivalService:
     key: SiteKey
     people: SitePeople
     claims: SiteClaims
-    offers: tuple[Offer, ...]
+    placing: Placing
     limits: Limits
     hands: Hands
     wake_jobs: Callable[[], None]
@@ -115,8 +115,9 @@ class ArrivalService:
 
     def _decide(self, found: SiteJob, most_ucr: int | None) -> _Decision:
         request = self._request(found, self._script(found.id))
-        placement = place(request.resources, self.offers)
-        priced = quote(request.resources, placement.offer.name, placement.nodes, self.ports.tariff)
+        placed = self.placing.place(request)
+        request, placement = replace(request, terms=placed.terms), placed.placement
+        priced = quote_of(request, placed)
         cheque.check(priced.total_ucr, asked_ucr=request.burst.max_cost_ucr)
         if most_ucr is not None and priced.total_ucr > most_ucr:
             most, price = format_credits(most_ucr), format_credits(priced.total_ucr)

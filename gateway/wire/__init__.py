@@ -48,6 +48,7 @@ from gateway.wire.money import (
     Balance,
     BudgetRequest,
     BudgetView,
+    ChoiceView,
     CreditRequest,
     OfferView,
     Quote,
@@ -55,6 +56,7 @@ from gateway.wire.money import (
     Receipt,
     Report,
     ReportRow,
+    SupplyView,
     UnitView,
 )
 from gateway.wire.nodes import (
@@ -134,6 +136,7 @@ __all__ = [
     "Balance",
     "BudgetRequest",
     "BudgetView",
+    "ChoiceView",
     "ClaimRequest",
     "ClaimView",
     "ConfirmRequest",
@@ -232,6 +235,7 @@ __all__ = [
     "SlurmTokenRequest",
     "StageOutRequest",
     "SubmitRequest",
+    "SupplyView",
     "SuspendRequest",
     "TotpSecret",
     "UnitView",
