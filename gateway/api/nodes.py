@@ -19,7 +19,7 @@ def nodes(gateway: TheGateway, caller: TheUser) -> list[wire.NodeView]:
 @router.get("/offers")
 def offers(gateway: TheGateway, caller: TheUser) -> list[wire.OfferView]:
     """What can be had, and for how much."""
-    return gateway.fleet.offers(caller)
+    return gateway.offers.all(caller)
 
 
 @router.post("/nodes/join", tags=["machines"])

@@ -46,6 +46,7 @@ from gateway.service.money import MoneyService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.objects import ObjectService
+from gateway.service.offers import OfferService
 from gateway.service.passkeys import PasskeyService
 from gateway.service.people import PeopleService
 from gateway.service.placing import Placing
@@ -131,7 +132,8 @@ def services(
         ),
         joining=JoinService(ports.works, verifier, facts, nodes.wake, utc_now),
         node_logins=NodeLoginService(ports.works, ports.engine, machine.node_authority, utc_now),
-        fleet=FleetService(ports.reads, placing, blind),
+        fleet=FleetService(ports.reads, placing.offers()),
+        offers=OfferService(ports.reads, placing, blind),
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, utc_now),
         tokens=TokenService(ports.works, ports.reads, credentials, job_service, utc_now),
         objects=ObjectService(ports.works, ports.store, utc_now),

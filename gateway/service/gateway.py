@@ -21,6 +21,7 @@ from gateway.service.money import MoneyService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeService
 from gateway.service.objects import ObjectService
+from gateway.service.offers import OfferService
 from gateway.service.passkeys import PasskeyService
 from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
@@ -52,6 +53,7 @@ class Gateway:
     joining: JoinService
     node_logins: NodeLoginService
     fleet: FleetService
+    offers: OfferService
     job_keys: JobKeyService
     tokens: TokenService
     objects: ObjectService
