@@ -271,6 +271,22 @@ class Settings(BaseSettings):
     )
     idle_s: int = Field(default=30, ge=1, description="Slurm's SuspendTime: an idle node is released after this time")
     resume_timeout_s: int = Field(default=180, ge=30, description="Slurm's ResumeTimeout")
+    gang_wait_s: int = Field(
+        default=300,
+        ge=1,
+        description="machines that one job needs together and that do not all run within this time are ended, and the "
+        "next offer is asked",
+    )
+    capacity_wait_s: int = Field(
+        default=150,
+        ge=1,
+        description="a job whose nodes no offer has room for goes back into the queue after this time; give it less "
+        "than resume_timeout_s, or Slurm itself gives up first and says less",
+    )
+    max_nodes: int | None = Field(default=None, ge=1, description="most elastic nodes at once; default: no limit")
+    max_nodes_per_account: int | None = Field(
+        default=None, ge=1, description="most elastic nodes at once for the jobs of one account; default: no limit"
+    )
     default_time_limit_min: int = Field(default=60, ge=1, description="time limit of a job that names none, in minutes")
     max_time_limit_min: int = Field(default=1440, ge=1, description="longest time limit, in minutes")
     datacite_url: str | None = Field(

@@ -21,6 +21,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
+import jinja2
 import moto.settings
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -93,7 +94,7 @@ class Ec2Server:
         self._backend = ec2_backends[_ACCOUNT][REGION]
         self._lock = threading.RLock()
         self._machines: dict[str, str] = {}
-        self._tokens: dict[str, tuple[dict[str, str], str]] = {}
+        self._tokens: dict[str, tuple[dict[str, str], list[str]]] = {}
         self._ending = ThreadPoolExecutor(4, thread_name_prefix="ending")
         self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, name="ec2")
@@ -178,27 +179,30 @@ class Ec2Server:
         known = self._tokens.get(token)
         if known is not None and known[0] != asked:
             raise _error(400, "IdempotentParameterMismatch: The client token was used with other arguments")
-        instance = known[1] if known is not None else self._new(asked, environ)
+        instances = known[1] if known is not None else self._new(asked, environ)
         if token:
-            self._tokens[token] = (asked, instance)
+            self._tokens[token] = (asked, instances)
         self._look()
         if known is None:
-            self._backend.get_instance(instance)._state = InstanceState("pending", 0)
-        found = {**environ, "QUERY_STRING": f"Action=DescribeInstances&InstanceId.1={instance}"}
+            for instance in instances:
+                self._backend.get_instance(instance)._state = InstanceState("pending", 0)
+        ids = "&".join(f"InstanceId.{number}={instance}" for number, instance in enumerate(instances, 1))
+        found = {**environ, "QUERY_STRING": f"Action=DescribeInstances&{ids}"}
         return _reservation(self._from_moto(found))
 
-    def _new(self, asked: Mapping[str, str], environ: Environ) -> str:
-        machine = self._boot(asked)
+    def _new(self, asked: Mapping[str, str], environ: Environ) -> list[str]:
+        machines = self._boot(asked)
         try:
             answer = self._from_moto(environ)
         except BaseHTTPError:
-            self.cloud.driver().destroy_node(machine)
+            self._undo(machines)
             raise
-        (instance,) = re.findall(r"<instanceId>(i-\w+)</instanceId>", answer[2].decode())
-        self._machines[instance] = str(machine.id)
-        return instance
+        instances = re.findall(r"<instanceId>(i-\w+)</instanceId>", answer[2].decode())
+        self._machines |= dict(zip(instances, (str(machine.id) for machine in machines), strict=True))
+        return instances
 
-    def _boot(self, asked: Mapping[str, str]) -> Node:
+    def _boot(self, asked: Mapping[str, str]) -> list[Node]:
+        """As many machines as MinCount says, or none."""
         driver = self.cloud.driver()
         offered = {size.name: size for size in driver.list_sizes()}
         if (kind := asked["InstanceType"]) not in self.types:
@@ -208,7 +212,23 @@ class Ec2Server:
         size = offered[self.types[kind]]
         name = next(value for key, value in _tags(asked) if key == "Name")
         user_data = base64.b64decode(asked.get("UserData", "")).decode()
-        return driver.create_node(name=name, size=size, image=None, ex_userdata=user_data)
+        many = (count := int(asked["MinCount"])) > 1 or user_data.startswith("## template: jinja\n")
+        made: list[Node] = []
+        try:
+            for index in range(count):
+                mine = {
+                    "name": f"{name}-{_call_number(asked)}-{index}" if many else name,
+                    "ex_userdata": _rendered(user_data, index) if self.cloud.form == "process" else user_data,
+                }
+                made.append(driver.create_node(size=size, image=None, ex_launch_index=index, **mine))
+        except BaseHTTPError:
+            self._undo(made)
+            raise
+        return made
+
+    def _undo(self, machines: list[Node]) -> None:
+        for machine in machines:
+            self.cloud.driver().destroy_node(machine)
 
     def _end(self, instance: str) -> None:
         self._backend.get_instance(instance)._state = InstanceState("shutting-down", 32)
@@ -297,6 +317,20 @@ class _Quiet(WSGIRequestHandler):
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's
         """Keep quiet."""
+
+
+def _rendered(user_data: str, index: int) -> str:
+    """As cloud-init renders it on an instance; a machine that is a process has none."""
+    header = "## template: jinja\n"
+    if not user_data.startswith(header):
+        return user_data
+    template = jinja2.Template(user_data.removeprefix(header), trim_blocks=True, undefined=jinja2.StrictUndefined)
+    return template.render(ds={"meta_data": {"ami_launch_index": str(index)}}) + "\n"
+
+
+def _call_number(asked: Mapping[str, str]) -> str:
+    """What makes the names of two calls of one gang two."""
+    return asked.get("ClientToken", "0")[:6]
 
 
 def _tags(asked: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -10,13 +10,14 @@ from gateway.api import sts as sts_door
 from gateway.bootstrap.clock import utc_now
 from gateway.bootstrap.machine import Machine
 from gateway.bootstrap.prices import placing_of, tariff_of
-from gateway.bootstrap.provisioning import know_nodes, lister_of, provisioner_of
+from gateway.bootstrap.provisioning import know_nodes, lister_of, polls_of, provisioner_of
 from gateway.bootstrap.rings import signing_keys
 from gateway.bootstrap.services import arrivals_of, services
 from gateway.engines.run import Place
 from gateway.engines.site_slurm import SiteSlurm
 from gateway.engines.slurm_conf import PARTITION
 from gateway.identity.key_ring import KeyRing
+from gateway.provisioning.reaper import Heartbeat
 from gateway.provisioning.supply import Supplies
 from gateway.route import Hands, Ports
 from gateway.runner.arrivals import Arrivals
@@ -61,8 +62,11 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     placing = placing_of(settings, ports)
     supplies = Supplies.of(settings, placing)
     lister = lister_of(settings, machine)
-    provisioner = provisioner_of(machine, database, ports, supplies, lister, breakers=placing.breakers)
-    node_runner = NodeRunner(provisioner, lister, ports.engine, settings.spool_dir, ready)
+    heartbeat = Heartbeat(polls_of(settings))
+    provisioner = provisioner_of(
+        machine, database, ports, supplies, lister, heartbeat=heartbeat, breakers=placing.breakers
+    )
+    node_runner = NodeRunner(provisioner, lister, ports.engine, settings.spool_dir, ready, heartbeat=heartbeat)
     hands = Hands()
     job_runner = JobRunner(ports, hands)
     gateway = services(

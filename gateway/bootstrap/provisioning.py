@@ -5,19 +5,28 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from gateway.api.app import AGENT_PATH
 from gateway.bootstrap.clock import utc_now
 from gateway.bootstrap.machine import Machine
 from gateway.engines.power import Power
+from gateway.errors import BurstError, NotFound
 from gateway.identity.join import token_hash
 from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.fleet import ElasticNode, Fleet
+from gateway.provisioning.gang import GangOrder
+from gateway.provisioning.gang_user_data import GangUserData, one_time_token, render_gang
+from gateway.provisioning.launcher import Join, Owner, order_of
+from gateway.provisioning.lifecycle import Limits
 from gateway.provisioning.listing import Lister
-from gateway.provisioning.provision import Join, Provisioner
+from gateway.provisioning.provision import Provisioner
+from gateway.provisioning.reaper import Heartbeat
 from gateway.provisioning.supply import Supplies
 from gateway.provisioning.user_data import UserData, render
 from gateway.route import Ports
@@ -31,8 +40,24 @@ _LATE = timedelta(minutes=1)
 """Slurm gives up waiting for a node after its ResumeTimeout; soon after that nobody needs its token."""
 
 
+@dataclass(frozen=True)
+class GangJoin:
+    """How the machines of a gang become its nodes: what is stored of each, and the one text that all are given."""
+
+    token_hashes: tuple[str, ...]
+    """In the order of the nodes."""
+    user_data: str
+
+
 def provisioner_of(
-    machine: Machine, database: Database, ports: Ports, supplies: Supplies, lister: Lister, *, breakers: Breakers
+    machine: Machine,
+    database: Database,
+    ports: Ports,
+    supplies: Supplies,
+    lister: Lister,
+    *,
+    heartbeat: Heartbeat,
+    breakers: Breakers,
 ) -> Provisioner:
     """Who makes and ends nodes."""
 
@@ -57,13 +82,33 @@ def provisioner_of(
         breakers,
         blind=lister.blind,
         join_within=within,
+        limits=limits_of(machine.settings),
+        reaped=heartbeat.alive,
+        owner_of=partial(_owner_of, ports),
+        invite_gang=partial(gang_invitation, machine),
+        # One process a directory: whoever starts here takes the place of the one that held these locks.
+        holder=f"{socket.gethostname()}:{machine.settings.directory}",
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """How long nodes are waited for, and how many there may be."""
+    return Limits(
+        gang_wait_s=settings.gang_wait_s,
+        capacity_wait_s=settings.capacity_wait_s,
+        max_nodes=settings.max_nodes,
+        max_nodes_per_account=settings.max_nodes_per_account,
     )
 
 
 def lister_of(settings: Settings, machine: Machine) -> Lister:
     """Who asks each cloud for its machines, and how often."""
-    poll_s = {LOCAL_CLOUD: _LOCAL_POLL_S} | {cloud.name: cloud.poll_s for cloud in settings.clouds}
-    return Lister(lambda cloud: machine.provider.machines_at(cloud, machine.cluster), poll_s)
+    return Lister(lambda cloud: machine.provider.machines_at(cloud, machine.cluster), polls_of(settings))
+
+
+def polls_of(settings: Settings) -> dict[str, float]:
+    """Cloud → seconds between two listings."""
+    return {LOCAL_CLOUD: _LOCAL_POLL_S} | {cloud.name: cloud.poll_s for cloud in settings.clouds}
 
 
 def know_nodes(settings: Settings, database: Database) -> None:
@@ -75,18 +120,59 @@ def know_nodes(settings: Settings, database: Database) -> None:
                 fleet.add(f"{size.name}-{number}", size.name, utc_now())
 
 
+def _owner_of(ports: Ports, job_id: int) -> Owner:
+    """Whose job Slurm's job of this id is, a task of an array included; nobody's that the gateway knows: no owner."""
+    try:
+        with ports.reads() as work:
+            job = work.jobs.by_scheduler_id(job_id)
+    except NotFound:
+        try:
+            token = next((task.token for task in ports.engine.job(job_id)), "")
+            with ports.reads() as work:
+                job = work.jobs.get(token)
+        except BurstError:
+            return Owner()
+    return Owner(job.user, job.account)
+
+
+def gang_invitation(machine: Machine, nodes: Sequence[ElasticNode]) -> GangJoin:
+    """For nodes that are ordered together, in their order, each with the supply that is asked; the same every time."""
+    gang = GangOrder(tuple(order_of(machine.cluster, node, "") for node in nodes), "").token
+    secret = _secret(machine, f"gang\0{gang}")
+    data = GangUserData(
+        gang=gang,
+        secret=secret,
+        gateway_url=machine.node_url,
+        agent_url=machine.node_url + AGENT_PATH,
+        agent_sha256=_agent_sha256(),
+        audience=machine.audience,
+        user_authority=machine.node_authority.public_line,
+        facts=machine.node_facts(),
+    )
+    hashes = (token_hash(one_time_token(secret, number)) for number in range(len(nodes)))
+    return GangJoin(tuple(hashes), render_gang(data))
+
+
 def _invitation(machine: Machine, node: ElasticNode) -> Join:
-    text = f"join\0{node.name}\0{node.generation}"
-    token = base64.urlsafe_b64encode(hmac.digest(machine.secret, text.encode(), "sha256")).decode().rstrip("=")
+    token = _secret(machine, f"join\0{node.name}\0{node.generation}")
     data = UserData(
         node=node.name,
         gateway_url=machine.node_url,
         token=token,
         agent_url=machine.node_url + AGENT_PATH,
-        agent_sha256=hashlib.sha256(agent_text().encode()).hexdigest(),
+        agent_sha256=_agent_sha256(),
         audience=machine.audience,
         generation=node.generation,
         user_authority=machine.node_authority.public_line,
         facts=machine.node_facts(),
     )
     return Join(token_hash(token), render(data))
+
+
+def _secret(machine: Machine, purpose: str) -> str:
+    """What only this gateway can make, and makes again: base64url of an HMAC-SHA256."""
+    return base64.urlsafe_b64encode(hmac.digest(machine.secret, purpose.encode(), "sha256")).decode().rstrip("=")
+
+
+def _agent_sha256() -> str:
+    return hashlib.sha256(agent_text().encode()).hexdigest()

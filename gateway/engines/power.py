@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.engines.engine import Engine
-from gateway.errors import SchedulerRefused
+from gateway.engines.engine import Engine, SchedulerNode
+from gateway.errors import NotFound, SchedulerRefused
+from gateway.slurm.states import GATEWAY_REASON
 
-OURS = "gateway: "
-"""How the reasons that we set begin."""
-
-_CLEARED = (OURS, "ResumeTimeout reached", "Not responding")
+_CLEARED = (GATEWAY_REASON, "ResumeTimeout reached", "Not responding")
 """Beginnings of reasons that say no more than that a machine failed; the others are Slurm's own words."""
 
 _OUT = frozenset({"DOWN", "DRAIN"})
@@ -33,18 +31,39 @@ class Power:
         """The node is lost: Slurm requeues its jobs and starts none on it.
 
         Down alone would not last: a late answer of the dead machine brings a node that is down back into service.
+        An operator's reason stays, and so does their drain once there is another machine.
         """
+        known = self._known(node)
+        if known is not None and _foreign(known):
+            self.engine.update_nodes([node], "DOWN", known.reason)
+            return
         for state in ("DRAIN", "DOWN"):
-            self.engine.update_nodes([node], state, f"{OURS}{reason.splitlines()[0]}")
+            self.engine.update_nodes([node], state, _ours(reason))
+
+    def requeue(self, node: str, job: int | None, reason: str) -> None:
+        """The node is about to be lost: it takes no new job, and its job, if it still runs there, runs again elsewhere.
+
+        A job that has ended must not be requeued: Slurm would run it once more.
+        """
+        known = self._known(node)
+        if known is not None and not _foreign(known):
+            self.engine.update_nodes([node], "DRAIN", _ours(reason))
+        if job is None:
+            return
+        try:
+            tasks = self.engine.job(job)
+        except NotFound:
+            return
+        for task in tasks:
+            if task.id == job and node in task.nodes and task.state in {"RUNNING", "SUSPENDED"}:
+                self.engine.requeue(task.id)
 
     def gone(self, node: str) -> None:
         """The node's machine is gone: it has no job any more, and may be asked for again."""
-        known = next((one for one in self.engine.nodes() if one.name == node), None)
-        if known is None:
+        known = self._known(node)
+        if known is None or _foreign(known):
             return
         out = known.states & _OUT
-        if out and not known.reason.startswith(_CLEARED):
-            return
         if not out:
             if known.states & _AT_REST:
                 return
@@ -55,8 +74,20 @@ class Power:
             self._set(node, "POWER_DOWN_FORCE")
         self._set(node, "RESUME")
 
+    def _known(self, node: str) -> SchedulerNode | None:
+        return next((one for one in self.engine.nodes() if one.name == node), None)
+
     def _set(self, node: str, state: str) -> None:
         try:
             self.engine.update_nodes([node], state)
         except SchedulerRefused:
             return
+
+
+def _foreign(node: SchedulerNode) -> bool:
+    """Whether somebody else wants it out of service."""
+    return bool(node.states & _OUT) and not node.reason.startswith(_CLEARED)
+
+
+def _ours(reason: str) -> str:
+    return f"{GATEWAY_REASON}{(reason.splitlines() or [''])[0]}"

@@ -23,6 +23,11 @@ def node_kid(name: str, generation: int) -> str:
     return f"node:{name}:{generation}"
 
 
+def gang_kid(gang: str, number: int) -> str:
+    """The ``kid`` of a join request of a machine that knows only its number: "gang:TOKEN:NUMBER"."""
+    return f"gang:{gang}:{number}"
+
+
 def node_of(kid: str) -> tuple[str, int]:
     """Name and generation of a ``node_kid``. Raises BadSignature."""
     found = _KID.fullmatch(kid)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from gateway.errors import Capacity, CloudAuth, CloudError, CloudInvalid, Price, Quota
+from gateway.errors import BootstrapFailed, Capacity, CloudAuth, CloudError, CloudInvalid, Price, Quota
 from gateway.provisioning.supply import Supply
 from gateway.settings import LOCAL_CLOUD
 
@@ -40,6 +40,8 @@ class Rule:
     scope: Scope
     first: timedelta
     most: timedelta
+    after: int = 1
+    """So many in a row open it."""
 
 
 HOUR: Final = timedelta(hours=1)
@@ -53,6 +55,8 @@ RULES: Final[Mapping[type[CloudError], Rule]] = {
     CloudInvalid: Rule(_of_the_supply, FOR_EVER, FOR_EVER),
     # A cloud that asks more than it was offered, as spot markets do; what our own book says is looked up each time.
     Price: Rule(_of_the_supply, timedelta(minutes=10), HOUR),
+    # Protected mode: machines come, and none becomes a node, so something is wrong with what they are made of.
+    BootstrapFailed: Rule(_of_the_supply, timedelta(minutes=10), HOUR, after=3),
 }
 """Of Throttled, CloudTransient and Ambiguous there is none; nor of LimitReached, which is our own."""
 
@@ -75,13 +79,14 @@ class Breakers:
     def trip(self, supply: Supply, error: CloudError, now: datetime) -> None:
         """Learn of a refusal."""
         # Of this computer it is known at once when it has room again.
-        if (rule := RULES.get(type(error))) is None or (supply.cloud == LOCAL_CLOUD and isinstance(error, Capacity)):
+        here = supply.cloud == LOCAL_CLOUD and not supply.zone
+        if (rule := RULES.get(type(error))) is None or (here and isinstance(error, Capacity)):
             return
-        key = _key(rule, supply)
+        key = _key(type(error), supply)
         before = self._open.get(key)
         trips = before.trips + 1 if before else 1
         # 2**20 minutes are years: the sum must not overflow however often it is refused.
-        span = min(rule.first * 2 ** min(trips - 1, 20), rule.most)
+        span = min(rule.first * 2 ** min(max(trips - rule.after, 0), 20), rule.most)
         self._open[key] = Breaker(error, now + span, trips)
 
     def refusal(self, supply: Supply, now: datetime) -> CloudError | None:
@@ -91,14 +96,20 @@ class Breakers:
 
     def shut(self, supply: Supply, now: datetime) -> Breaker | None:
         """The breaker that keeps it from being asked now."""
-        found = (self._open.get(_key(rule, supply)) for rule in RULES.values())
-        return next((each for each in found if each is not None and now < each.until), None)
+        found = ((rule, self._open.get(_key(kind, supply))) for kind, rule in RULES.items())
+        open_now = (each for rule, each in found if each is not None and each.trips >= rule.after and now < each.until)
+        return next(open_now, None)
 
     def close(self, supply: Supply) -> None:
-        """It took an order."""
-        for rule in RULES.values():
-            self._open.pop(_key(rule, supply), None)
+        """It took an order; whether its machines become nodes is another question."""
+        for kind in RULES.keys() - {BootstrapFailed}:
+            self._open.pop(_key(kind, supply), None)
+
+    def booted(self, supply: Supply) -> None:
+        """A machine of it became a node."""
+        self._open.pop(_key(BootstrapFailed, supply), None)
 
 
-def _key(rule: Rule, supply: Supply) -> str:
-    return f"{rule.scope.__name__} {rule.scope(supply)}"
+def _key(kind: type[CloudError], supply: Supply) -> str:
+    rule = RULES[kind]
+    return f"{'boot ' if rule.after > 1 else ''}{rule.scope.__name__} {rule.scope(supply)}"

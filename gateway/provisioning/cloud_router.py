@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.errors import CloudInvalid
+from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.node import Leftover, Machine, NodeOrder, NodeProvider, Size
 from gateway.provisioning.supply import Supply
 from gateway.settings import LOCAL_CLOUD
@@ -37,6 +38,13 @@ class CloudRouter:
         supply = Supply(order.size)
         inner = replace(order, size=supply.size, supply=order.size)
         return _outside(supply.cloud, self._at(supply.cloud).create(inner))
+
+    def create_gang(self, gang: GangOrder) -> tuple[Machine, ...]:
+        """See ``NodeProvider.create_gang``; the orders' size is "CLOUD/SIZE"."""
+        supply = Supply(gang.orders[0].size)
+        orders = tuple(replace(order, size=supply.size, supply=order.size) for order in gang.orders)
+        made = self._at(supply.cloud).create_gang(replace(gang, orders=orders))
+        return tuple(_outside(supply.cloud, machine) for machine in made)
 
     def machines(self, cluster: str) -> tuple[Machine, ...]:
         """See ``NodeProvider.machines``: of all clouds, or the error of the first that cannot be read."""

@@ -20,6 +20,8 @@ from libcloud.compute.types import Provider
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import CloudError, CloudTransient, SetupError
+from gateway.provisioning.ec2_driver import quick
+from gateway.provisioning.ec2_fleet import MOST_A_CALL, Ec2Fleet
 from gateway.provisioning.hosts import open_hosts
 from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.node import NodeProvider, Size
@@ -95,11 +97,11 @@ def _end_all(provider: NodeProvider, cluster: str, deadline: float) -> list[str]
 
 
 def _ec2(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
-    """Amazon EC2, or what speaks its protocol. ``options``: ``key_name``, ``public_address``."""
+    """Amazon EC2, or what speaks its protocol. ``options``: ``key_name``, ``public_address``, ``machines_a_call``."""
     secret = credential(cloud, settings, ("key", "secret"))
-    kind: Any = get_driver(Provider.EC2)
+    kind: Any = quick(get_driver(Provider.EC2))
     region, image = _needed(cloud, "region"), _needed(cloud, "image")
-    options = _options(cloud, "key_name", "public_address")
+    options = _options(cloud, "key_name", "public_address", "machines_a_call")
     if region not in kind.list_regions():
         raise SetupError(f"cloud {cloud.name}: libcloud knows no region {region}", hint="check it in burst.toml")
     if cloud.security_groups and cloud.network is None:
@@ -125,9 +127,18 @@ def _ec2(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
         # A node that powers itself off when its lease ends must not go on costing money as a stopped machine.
         "ex_terminate_on_shutdown": True,
     }
-    return LibcloudProvider(
-        cloud.name, driver, sizes=sizes_of(cloud), dialect=DIALECTS["ec2"], image=image, arguments=arguments
+    return Ec2Fleet(
+        cloud.name, driver, sizes=sizes_of(cloud), image=image, arguments=arguments, most=_machines_a_call(cloud)
     )
+
+
+def _machines_a_call(cloud: CloudSettings) -> int:
+    most = cloud.options.get("machines_a_call", MOST_A_CALL)
+    if not isinstance(most, int) or not 1 <= most <= MOST_A_CALL:
+        raise SetupError(
+            f"cloud {cloud.name}: machines_a_call is {most!r}", hint=f"give a number from 1 to {MOST_A_CALL}"
+        )
+    return most
 
 
 def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:

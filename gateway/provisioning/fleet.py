@@ -39,8 +39,40 @@ class ElasticNode:
     lease_until: datetime | None = None
     wanted: bool = False
     """Slurm asked for it while its last machine was still ending."""
+    wanted_by: int | None = None
+    """Slurm's id of the job that it was last asked for."""
+    wanted_with: int = 1
+    """How many nodes are made together for that job, this one among them."""
+    wanted_at: datetime | None = None
     job: int | None = None
+    """Slurm's id of the job that its machine was made for, or that it runs."""
+    owner: str = ""
+    """Whose job it was made for; "" where nobody knows."""
+    account: str = ""
+    """Which account pays for that job."""
+    gang: str | None = None
+    """Token of the gang that its machine was ordered with."""
+    gang_number: int | None = None
+    """Its place in that gang, from 0."""
+    ordered_at: datetime | None = None
+    """When its present machine was first ordered where it is ordered now."""
+    unheard_since: datetime | None = None
+    """Since when Slurm does not hear from it, though it was in service."""
+    lock: str = ""
+    """HOLDER:WORD of the worker that calls a cloud for it; "" when nobody does."""
+    lock_until: datetime | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A machine that a late worker made: its node had been taken over, so no record knows it yet."""
+
+    machine_id: str
+    node: str
+    generation: int
+    token: str
+    at: datetime
 
 
 class Fleet(Protocol):
@@ -52,6 +84,9 @@ class Fleet(Protocol):
     def get(self, name: str) -> ElasticNode:
         """One node. Raises NotFound."""
 
+    def of_gang(self, gang: str, number: int) -> ElasticNode:
+        """The node that has this place in the gang of this token. Raises NotFound."""
+
     def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
         """Every node, or those in ``states``, by name."""
 
@@ -60,6 +95,15 @@ class Fleet(Protocol):
 
     def note(self, node: ElasticNode, **facts: Any) -> ElasticNode:
         """Record facts without a move. Raises Conflict if the node moved meanwhile."""
+
+    def keep_effect(self, effect: Effect) -> None:
+        """Remember an outcome that fits no record; the reaper reads them before anything else."""
+
+    def effects(self) -> tuple[Effect, ...]:
+        """Those that are not settled, oldest first."""
+
+    def settle_effect(self, effect: Effect) -> None:
+        """Forget it: its machine has ended, or a record knows it."""
 
     def tell(self, node: ElasticNode, now: datetime, kind: str, text: str) -> None:
         """Add to the timeline of its present generation."""

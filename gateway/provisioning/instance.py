@@ -36,6 +36,8 @@ class Instance:
     tags: Mapping[str, str]
     created_at: datetime
     address: str = ""
+    launch_index: int | None = None
+    """Its number among the machines of one call, for its metadata; None: it was ordered alone."""
 
     @property
     def ending(self) -> bool:
@@ -96,7 +98,7 @@ class Instances:
         (draft / "seed").mkdir(parents=True, mode=0o700)
         made = furnish(replace(instance, folder=draft))
         _write(draft / "seed" / "user-data", user_data)
-        _write(draft / "seed" / "meta-data", json.dumps({"instance-id": made.id, "local-hostname": made.name}))
+        _write(draft / "seed" / "meta-data", json.dumps(_metadata(made)))
         _write(draft / _RECORD, _dump(made))
         shutil.rmtree(final, ignore_errors=True)
         draft.rename(final)
@@ -129,6 +131,12 @@ class Instances:
 def new_id(name: str) -> str:
     """An id that was never used before."""
     return f"{name}.{secrets.token_hex(6)}"
+
+
+def _metadata(instance: Instance) -> dict[str, str | int]:
+    """As cloud-init's NoCloud reads it; the number has the name that it has on EC2."""
+    index = {} if instance.launch_index is None else {"ami-launch-index": instance.launch_index}
+    return {"instance-id": instance.id, "local-hostname": instance.name, **index}
 
 
 def _read(folder: Path) -> Instance | None:

@@ -7,7 +7,7 @@ create call carries the order's tags and, where the cloud knows such a thing, it
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,11 @@ from libcloud.compute.types import NodeState
 
 from gateway.errors import Capacity, CloudError, CloudInvalid, CloudTransient, PriceUnknown
 from gateway.provisioning.cloud_faults import classify, is_gone
+from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.node import (
     TAG_CLUSTER,
+    TAG_FIRST,
+    TAG_GANG,
     TAG_GENERATION,
     TAG_NODE,
     TAG_TOKEN,
@@ -28,6 +31,7 @@ from gateway.provisioning.node import (
     NodeOrder,
     Size,
 )
+from gateway.provisioning.one_by_one import one_by_one
 
 _CONSOLE_CHARACTERS = 16384
 
@@ -112,6 +116,16 @@ class LibcloudProvider:
         self._require_price(order.size)
         if self._dialect.token is None and (found := self._by_token(order)) is not None:
             return found
+        return self._ordered(order)
+
+    def create_gang(self, gang: GangOrder) -> tuple[Machine, ...]:
+        """One order for each; what a cloud without client tokens has already, one listing tells. Raises CloudError."""
+        self._require_price(gang.orders[0].size)
+        listed = self.machines(gang.orders[0].cluster) if self._dialect.token is None else ()
+        known = {each.token: each for each in listed if each.state is not MachineState.TERMINATING}
+        return one_by_one(gang, lambda order: known.get(order.token) or self._ordered(order), self.destroy)
+
+    def _ordered(self, order: NodeOrder) -> Machine:
         with _classified(changes=False):
             size, image = self._size(order.size), self._image()
         arguments: dict[str, Any] = {
@@ -203,6 +217,9 @@ class LibcloudProvider:
     def _handle(self, machine_id: str) -> Node:
         return Node(machine_id, "", NodeState.UNKNOWN, [], [], self._driver)
 
+    def _machines_of(self, nodes: Iterable[Node]) -> tuple[Machine, ...]:
+        return tuple(_machine(node, self._tags(node)) for node in nodes)
+
     def _tags(self, node: Node) -> Mapping[str, str]:
         return node.extra.get(self._dialect.kept_tags) or {}
 
@@ -221,7 +238,7 @@ def _classified(*, changes: bool) -> Iterator[None]:
 def _machine(node: Node, tags: Mapping[str, str]) -> Machine:
     return Machine(
         id=str(node.id),
-        node=tags.get(TAG_NODE, node.name),
+        node=tags.get(TAG_NODE, "" if TAG_GANG in tags else node.name),
         generation=_number(tags.get(TAG_GENERATION, "")),
         token=tags.get(TAG_TOKEN, ""),
         state=_state(node),
@@ -229,7 +246,15 @@ def _machine(node: Node, tags: Mapping[str, str]) -> Machine:
         public_addresses=tuple(node.public_ips),
         created_at=node.created_at,
         no_room=_no_room(node),
+        gang=tags.get(TAG_GANG, ""),
+        number=_place(node, tags),
     )
+
+
+def _place(node: Node, tags: Mapping[str, str]) -> int | None:
+    """Of a gang's machine: its place in its call, and where in the gang the call began."""
+    index, first = node.extra.get("launch_index"), _number(tags.get(TAG_FIRST, "0"))
+    return index + first if TAG_GANG in tags and isinstance(index, int) and first >= 0 else None
 
 
 def _no_room(node: Node) -> str:

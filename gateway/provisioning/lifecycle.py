@@ -5,6 +5,7 @@ Invariant: a node that may cost money is never in a final state; only a machine 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -85,16 +86,40 @@ USABLE = frozenset({NodeState.IDLE, NodeState.BUSY})
 BEFORE_JOIN = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS, NodeState.PENDING, NodeState.BOOTING})
 """States in which a node may trade its one-time token; the reply to our create call may still be under way."""
 
+COMING = BEFORE_JOIN | {NodeState.INTENT, NodeState.CAPACITY_BLOCKED, NodeState.BOOTSTRAPPED}
+"""Slurm asked for it, and it is on its way."""
+
 DEADLINE_S: dict[NodeState, int] = {
     NodeState.PENDING: 300,
     NodeState.BOOTING: 1200,
     NodeState.BOOTSTRAPPED: 180,
+    NodeState.STAGING_OUT: 1800,
+    NodeState.QUARANTINED: 3600,
     NodeState.TERMINATING: 600,
 }
 """Seconds after which a state that should have been left is acted upon.
 
 BOOTING: Slurm's own ResumeTimeout is the shorter limit by default; a translated machine or one of metal may need more.
 """
+
+
+AMBIGUOUS_ALARM_S = 120
+"""Seconds after which an order whose outcome is not known is somebody's to look at; it is still given nowhere else."""
+
+HUNG_S = 300
+"""So long Slurm may not hear from a node whose machine runs: its own SlurmdTimeout."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long what may take, in seconds, and how many nodes there may be at every instant; None: no limit."""
+
+    gang_wait_s: float = 300
+    """For all machines of a gang to run, once they were ordered."""
+    capacity_wait_s: float = 900
+    """For some supply to have room, once Slurm asked for the node."""
+    max_nodes: int | None = None
+    max_nodes_per_account: int | None = None
 
 
 def may_move(old: NodeState, new: NodeState) -> bool:

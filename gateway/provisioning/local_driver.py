@@ -97,11 +97,13 @@ class LocalNodeDriver(NodeDriver):
         ex_userdata: str = "",
         ex_metadata: Mapping[str, str] | None = None,
         ex_client_token: str | None = None,
+        ex_launch_index: int | None = None,
     ) -> Node:
         """Make a machine called ``name`` and return it, PENDING, without waiting for its boot.
 
         ``ex_userdata``: for cloud-init. ``ex_metadata``: its tags. ``ex_client_token``: the same token again returns
-        the machine of the first call, started if that call died before it could start it.
+        the machine of the first call, started if that call died before it could start it. ``ex_launch_index``: its
+        number among several, for its metadata.
         """
         if auth is not None:
             raise _refusal(400, "InvalidParameterValue: keys and passwords go into the user-data")
@@ -118,6 +120,7 @@ class LocalNodeDriver(NodeDriver):
             token=ex_client_token,
             tags=dict(ex_metadata or {}),
             created_at=datetime.now(UTC),
+            launch_index=ex_launch_index,
         )
         return self._node(self._begin(self._recorded(wanted, ex_userdata)), state=NodeState.PENDING)
 

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.provisioning.gang import GangOrder
 
 TAG_CLUSTER = "gw-cluster"
 TAG_NODE = "gw-node"
@@ -20,6 +23,8 @@ TAG_JOB = "gw-job"
 TAG_OWNER = "gw-owner"
 TAG_LEASE = "gw-lease-until"
 TAG_GANG = "gw-gang"
+TAG_FIRST = "gw-gang-first"
+"""The number of the first machine of the call that made this one: clouds count from 0 in each call."""
 
 
 class Market(StrEnum):
@@ -146,6 +151,13 @@ class NodeProvider(Protocol):
 
     def create(self, order: NodeOrder) -> Machine:
         """Create the machine, or return the live one that the same token already made."""
+
+    def create_gang(self, gang: GangOrder) -> tuple[Machine, ...]:
+        """Create all of them, or none and raise; machine i is that of order i.
+
+        The same token again returns the same machines. After Ambiguous, or an error that is retryable, some may be
+        there: the same gang is to be ordered again, or its machines ended by the listing.
+        """
 
     def machines(self, cluster: str) -> tuple[Machine, ...]:
         """Every live machine tagged with ``cluster``, all pages; destroyed ones are not in it."""

@@ -1,35 +1,35 @@
 """Provision: make the nodes that Slurm asks for, end those that it gives back, and keep both true to their records.
 
-Invariant: intent before action. A node's generation and token are stored before the cloud is called, so every call
-can be repeated; a machine is forgotten only when the cloud's listing no longer has it.
+Invariant: intent before action (``launcher``). What Slurm must know it is told before a record says so; a machine is
+forgotten only when the cloud's listing no longer has it.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property, partial
 from typing import Protocol
 
-from gateway.errors import Ambiguous, Capacity, CloudError, Conflict, LimitReached, NotFound, Price, Quota, Unlisted
+import structlog
+
+from gateway.errors import BootstrapFailed, BurstError, Capacity, CloudError, Conflict, NotFound
 from gateway.provisioning.breakers import Breakers
-from gateway.provisioning.fleet import ElasticNode, Fleet
-from gateway.provisioning.lifecycle import USABLE, NodeState
-from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
+from gateway.provisioning.drains import Drain
+from gateway.provisioning.fleet import Effect, ElasticNode, Fleet
+from gateway.provisioning.gangs import GangVerdict, Together
+from gateway.provisioning.launcher import FleetWork, GangInvitation, Join, Launcher, Owner, order_of
+from gateway.provisioning.lifecycle import COMING, USABLE, Limits, NodeState, may_move
+from gateway.provisioning.node import Machine, NodeProvider
 from gateway.provisioning.reconcile import Act, Seen, SlurmStates, Verdict, decide, orphans
 from gateway.provisioning.supply import Supplies, Supply
+from gateway.provisioning.wishes import JobNodes, wish
 
-FleetWork = Callable[[], AbstractContextManager[Fleet]]
-"""Opens a transaction on the fleet."""
+__all__ = ["FleetWork", "Join", "Owner", "Provisioner", "SlurmNodes", "order_of"]
 
-
-@dataclass(frozen=True)
-class Join:
-    """How a new machine becomes this node: the hash that is stored, the user-data that carries the token."""
-
-    token_hash: str
-    user_data: str
+log = structlog.get_logger(__name__)
 
 
 class SlurmNodes(Protocol):
@@ -40,6 +40,9 @@ class SlurmNodes(Protocol):
 
     def gone(self, node: str) -> None:
         """Its machine is gone, so it may be asked for again."""
+
+    def requeue(self, node: str, job: int | None, reason: str) -> None:
+        """It is about to be lost: no new job starts on it, and its job is to run elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +62,27 @@ class Provisioner:
     """Whether a cloud's machines are out of sight: who could end a machine there that nobody needs?"""
     join_within: timedelta = timedelta(minutes=5)
     """How long the token of an ordered machine is good."""
+    limits: Limits = field(default_factory=Limits)
+    reaped: Callable[[str], bool] = lambda _cloud: True
+    """Whether the orphans of a cloud are looked for in time."""
+    owner_of: Callable[[int], Owner] = lambda _job: Owner()
+    """Whose job Slurm's job of this id is."""
+    invite_gang: Callable[[tuple[ElasticNode, ...]], GangInvitation] | None = None
+    """Where machines made by one call share their user-data; None: each has its own."""
+    holder: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Who holds the nodes that it works on, to other processes on the same database."""
 
-    def want(self, names: Iterable[str]) -> tuple[str, ...]:
-        """ResumeProgram: note that Slurm wants these nodes; unknown names are left out and returned.
+    def want(self, names: Iterable[str], jobs: Collection[JobNodes] = ()) -> tuple[str, ...]:
+        """ResumeProgram: note that Slurm wants these nodes, for these jobs; unknown names are left out and returned.
 
         A node that is on its way or in use has been asked for already: the request is a replay and changes nothing.
         """
-        unknown = []
         with self.fleet() as fleet:
+            known = {node.name: node for node in fleet.all()}
             for name in names:
-                try:
-                    node = fleet.get(name)
-                except NotFound:
-                    unknown.append(name)
-                else:
-                    fleet.note(node, wanted=node.state not in _LAUNCHED | USABLE | {NodeState.INTENT})
-        return tuple(unknown)
+                if name in known:
+                    fleet.note(known[name], **wish(known, name, jobs, self.now()))
+        return tuple(name for name in names if name not in known)
 
     def release(self, names: Iterable[str], reason: str) -> None:
         """SuspendProgram: Slurm is done with these nodes."""
@@ -85,27 +93,67 @@ class Provisioner:
                 except NotFound:
                     continue
 
-    def step(self, node: ElasticNode, machine: Seen, slurm: SlurmStates) -> bool:
+    def step(self, node: ElasticNode, machine: Seen, slurm: SlurmStates, drain: Drain = Drain.NONE) -> bool:
         """Do the one thing that is next for ``node``; whether it moved on, so that the next may be due at once.
 
         Another worker's move makes it a no-op.
         """
-        verdict = decide(node, machine, slurm, self.now())
+        verdict = decide(node, machine, slurm, self.now(), limits=self.limits, drain=drain)
         try:
             self._perform(node, verdict, machine)
         except Conflict:
             return False
-        return verdict.act in {Act.MOVE, Act.LAUNCH}
+        return verdict.act in {Act.MOVE, Act.LAUNCH, Act.REQUEUE}
+
+    def step_together(self, verdict: GangVerdict, seen: Mapping[str, Seen]) -> bool:
+        """Do what is next for a gang (``gangs.judge``); whether it moved on."""
+        try:
+            match verdict.act:
+                case Together.LAUNCH:
+                    self._launch(verdict.nodes, seen)
+                case Together.ELSEWHERE | Together.FAIL:
+                    self._give_up(verdict, seen)
+                case Together.ALONE | Together.WAIT:
+                    return False
+        except Conflict:
+            return False
+        return True
 
     def reap(self, machines: Collection[Machine], seen_before: Collection[str]) -> frozenset[str]:
-        """End the orphans that were orphans last time too; return the ids of those seen now."""
+        """End the orphans that were orphans last time too; return the ids of those seen now.
+
+        What late workers made is seen to first. One that does not end keeps no other from being ended.
+        """
         with self.fleet() as fleet:
             nodes = {node.name: node for node in fleet.all()}
+            effects = fleet.effects()
+        for effect in effects:
+            self._isolated(partial(self._settle, effect, nodes.get(effect.node)), effect.machine_id)
         found = orphans(machines, nodes)
         for machine in found:
             if machine.id in seen_before:
-                self.provider.destroy(machine.id)
+                log.warning("ends a stray machine", machine=machine.id, node=machine.node)
+                self._isolated(partial(self.provider.destroy, machine.id), machine.id)
         return frozenset(machine.id for machine in found)
+
+    @cached_property
+    def _launcher(self) -> Launcher:
+        return Launcher(
+            cluster=self.cluster,
+            fleet=self.fleet,
+            provider=self.provider,
+            invite=self.invite,
+            now=self.now,
+            supplies=self.supplies,
+            breakers=self.breakers,
+            blind=self.blind,
+            reaped=self.reaped,
+            join_within=self.join_within,
+            limits=self.limits,
+            owner_of=self.owner_of,
+            invite_gang=self.invite_gang,
+            holder=self.holder,
+        )
 
     def _perform(self, node: ElasticNode, verdict: Verdict, machine: Seen) -> None:
         match verdict.act:
@@ -114,14 +162,20 @@ class Provisioner:
             case Act.MOVE:
                 self._move(node, verdict, machine)
             case Act.LAUNCH:
-                self._launch(node)
+                self._launch((node,), {node.name: machine})
             case Act.FAIL:
                 self._fail(node, verdict.text)
             case Act.ELSEWHERE:
-                assert isinstance(machine, Machine)  # noqa: S101 - it is what the verdict was about
-                self._elsewhere(node, machine)
+                self._elsewhere(node, machine, verdict.text)
             case Act.DESTROY:
                 self._destroy(node, machine, verdict.text)
+            case Act.REQUEUE:
+                self._requeue(node, verdict.text)
+            case Act.OUT_OF_SERVICE:
+                self.slurm.failed(node.name, verdict.text)
+            case Act.UNHEARD | Act.HEARD:
+                with self.fleet() as fleet:
+                    fleet.note(node, unheard_since=self.now() if verdict.act is Act.UNHEARD else None)
 
     def _move(self, node: ElasticNode, verdict: Verdict, machine: Seen) -> None:
         assert verdict.state is not None  # noqa: S101 - a move has a state
@@ -130,129 +184,66 @@ class Provisioner:
             # Many clouds give them only now.
             facts |= {"address": machine.address or node.address, "public_addresses": machine.public_addresses}
         if verdict.state is NodeState.INTENT:
-            facts |= {"generation": node.generation + 1, "wanted": False}
+            facts |= {
+                "generation": node.generation + 1,
+                "wanted": False,
+                "job": node.wanted_by if node.wanted else None,
+            }
+            facts |= {"wanted_at": node.wanted_at if node.wanted else self.now()}
+            facts |= {"wanted_with": node.wanted_with if node.wanted else 1}
         if verdict.state is NodeState.OFF:
-            facts |= {**dict.fromkeys(_OF_A_MACHINE), "public_addresses": (), "ssh_host_keys": ()}
+            facts |= _WITHOUT_MACHINE
             self.slurm.gone(node.name)
+        if verdict.state in USABLE and node.state is NodeState.BOOTSTRAPPED and node.supply is not None:
+            self.breakers.booted(Supply(node.supply))
         with self.fleet() as fleet:
             fleet.move(node, verdict.state, self.now(), verdict.text, **facts)
+        if verdict.state is NodeState.STUCK_TERMINATING:
+            log.error("alarm", what="a machine does not end", node=node.name, machine=node.machine_id)
 
-    def _launch(self, node: ElasticNode) -> None:
-        """Ask one supply after the other until one takes the order.
+    def _launch(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen]) -> None:
+        if never := self._launcher.launch(nodes, seen):
+            with self.fleet() as fleet:
+                nodes = tuple(fleet.get(node.name) for node in nodes)
+            for node in nodes:
+                self._fail(node, never)
 
-        An order whose outcome is not known is repeated where it was given: elsewhere it might make a second machine.
-        """
-        join = self.invite(node)
-        refused = self._shut(node)
-        supply = node.supply if node.state in _UNDECIDED else None
-        while (supply := supply or self._next(node, refused)) is not None:
-            try:
-                node = self._asking(node, supply, join)
-                machine = self.provider.create(order_of(self.cluster, node, join.user_data))
-            except CloudError as error:
-                if isinstance(error, Ambiguous) or error.retryable:
-                    self._undecided(node, error)
-                    return
-                refused[supply] = error
-                node = self._refused(node, refused)
-                supply = None
+    def _give_up(self, verdict: GangVerdict, seen: Mapping[str, Seen]) -> None:
+        """Of the whole gang: end what there is, and let another supply be asked."""
+        supply = verdict.nodes[0].supply
+        if verdict.scarce and supply is not None:
+            self.breakers.trip(Supply(supply), Capacity(verdict.text), self.now())
+        for node in verdict.nodes:
+            if verdict.act is Together.FAIL:
+                self._fail(node, verdict.text)
             else:
-                self._made(node, machine)
-                return
-        if any(isinstance(error, _NO_ROOM) for error in refused.values()):
-            self._wait(node, _sentence(refused))
-        else:
-            self._fail(node, _sentence(refused))
+                self._again(node, seen.get(node.name), verdict.text)
 
-    def _shut(self, node: ElasticNode) -> dict[str, CloudError]:
-        """The supplies that are not to be asked now, each with the refusal that is why."""
-        found = {each.name: self._refusal(each, node.job) for each in self.supplies.of_size(node.offer, node.job)}
-        return {name: error for name, error in found.items() if error is not None}
-
-    def _refusal(self, supply: Supply, job: int | None) -> CloudError | None:
-        if (refusal := self.supplies.refusal(supply, job)) is not None:
-            return refusal
-        if self.blind(supply.cloud):
-            return Unlisted("it does not tell which machines it has, so no more are ordered there")
-        return self.breakers.refusal(supply, self.now())
-
-    def _next(self, node: ElasticNode, refused: Collection[str]) -> str | None:
-        offered = self.supplies.of_size(node.offer, node.job)
-        return next((each.name for each in offered if each.name not in refused), None)
-
-    def _wait(self, node: ElasticNode, reason: str) -> None:
-        """Blocked until there is room; what the timeline has said already is not said again."""
-        with self.fleet() as fleet:
-            if (node.state, node.reason) == (NodeState.CAPACITY_BLOCKED, reason):
-                fleet.note(node, since=self.now())
-            else:
-                fleet.move(node, NodeState.CAPACITY_BLOCKED, self.now(), reason, reason=reason, supply=None)
-
-    def _asking(self, node: ElasticNode, supply: str, join: Join) -> ElasticNode:
-        """Record the intent. Raises Capacity if other nodes use as much of the supply as we may."""
-        if node.state is NodeState.REQUESTED:
-            return node
-        wanted = self.supplies.find(node.offer, supply)
-        # The price may have changed since the supply was chosen; this is the last look at it before a new order.
-        if node.state not in _UNDECIDED and (refusal := self.supplies.refusal(wanted, node.job)) is not None:
-            raise refusal
-        most = wanted.most
-        with self.fleet() as fleet:
-            others = (Supply(each.supply) for each in fleet.all() if each.supply and each.name != node.name)
-            used = sum(each.kind == wanted.kind for each in others)
-            if most is not None and used >= most and node.supply != supply:
-                raise LimitReached(f"all {most} that may be used are in use")
-            now = self.now()
-            facts = {"join_token_hash": join.token_hash, "join_until": now + self.join_within, "supply": supply}
-            return fleet.move(node, NodeState.REQUESTED, now, f"asking for {supply}", **facts)
-
-    def _made(self, node: ElasticNode, machine: Machine) -> None:
+    def _elsewhere(self, node: ElasticNode, machine: Seen, text: str) -> None:
         if node.supply is not None:
-            self.breakers.close(Supply(node.supply))
-        with self.fleet() as fleet:
-            known = {"machine_id": machine.id, "public_addresses": machine.public_addresses}
-            current = fleet.get(node.name)
-            if current.state is NodeState.REQUESTED:
-                fleet.move(
-                    node,
-                    NodeState.PENDING,
-                    self.now(),
-                    f"machine {machine.id} is being made",
-                    address=machine.address,
-                    **known,
-                )
-            elif current.generation == node.generation and current.machine_id is None:
-                # It joined before the cloud's reply came back.
-                fleet.note(current, address=machine.address or current.address, **known)
+            self.breakers.trip(Supply(node.supply), Capacity(text), self.now())
+        self._again(node, machine, text)
 
-    def _undecided(self, node: ElasticNode, error: CloudError) -> None:
+    def _again(self, node: ElasticNode, machine: Seen, text: str) -> None:
+        """Once what there is of its machine is gone, another generation asks the supplies."""
+        text = f"{node.supply}: {text}"
         with self.fleet() as fleet:
-            fleet.move(node, NodeState.AMBIGUOUS, self.now(), error.detail, reason=error.detail)
-
-    def _refused(self, node: ElasticNode, refused: Mapping[str, CloudError]) -> ElasticNode:
-        """Record the last refusal; the node may ask elsewhere."""
-        supply, error = list(refused.items())[-1]
-        self.breakers.trip(Supply(supply), error, self.now())
-        text = f"{supply}: {error.detail}"
-        with self.fleet() as fleet:
-            return fleet.move(
-                node, NodeState.CAPACITY_BLOCKED, self.now(), text, reason=_sentence(refused), supply=None
-            )
-
-    def _elsewhere(self, node: ElasticNode, machine: Machine) -> None:
-        if node.supply is not None:
-            self.breakers.trip(Supply(node.supply), Capacity(machine.no_room), self.now())
-        with self.fleet() as fleet:
-            # Still wanted: once what there is of the machine is gone, another generation asks the other supplies.
-            text = f"{node.supply}: {machine.no_room}"
-            fleet.move(node, NodeState.TERMINATING, self.now(), text, reason=text, wanted=True)
-        self.provider.destroy(machine.id)
+            wish = {"wanted": True, "wanted_by": node.job if node.wanted_by is None else node.wanted_by}
+            fleet.move(node, NodeState.TERMINATING, self.now(), text, reason=text, **wish)
+        if (machine_id := machine.id if isinstance(machine, Machine) else node.machine_id) is not None:
+            self.provider.destroy(machine_id)
 
     def _fail(self, node: ElasticNode, reason: str) -> None:
         # Slurm first: while it cannot be told, the node stays as it is and this is tried again.
         self.slurm.failed(node.name, reason)
-        state = NodeState.TERMINATING if node.state in USABLE else NodeState.FAILED_BOOT
+        if node.state in _BOOTS and node.supply is not None:
+            self.breakers.trip(Supply(node.supply), BootstrapFailed(reason), self.now())
         text = "\n".join(filter(None, (reason, self._console(node))))
+        states = (NodeState.FAILED_BOOT, NodeState.TERMINATING, NodeState.OFF)
+        # In service it boots no more: it only ends; without an order there is nothing to end.
+        state = next(state for state in states if may_move(node.state, state))
+        if state is NodeState.OFF:
+            self.slurm.gone(node.name)  # else nobody would take back what Slurm was just told
         with self.fleet() as fleet:
             fleet.move(node, state, self.now(), text, reason=reason)
 
@@ -261,6 +252,12 @@ class Provisioner:
             return self.provider.console(node.machine_id)[-_CONSOLE_MOST:] if node.machine_id else ""
         except CloudError:
             return ""
+
+    def _requeue(self, node: ElasticNode, reason: str) -> None:
+        self.slurm.requeue(node.name, node.job, reason)
+        with self.fleet() as fleet:
+            text = f"its job goes back into the queue: {reason}"
+            fleet.move(node, NodeState.STAGING_OUT, self.now(), text, reason=reason)
 
     def _destroy(self, node: ElasticNode, machine: Seen, reason: str) -> None:
         if node.state not in {NodeState.TERMINATING, NodeState.STUCK_TERMINATING}:
@@ -276,47 +273,36 @@ class Provisioner:
             fleet.move(node, NodeState.DRAINING, self.now(), reason, reason=reason)
         elif node.state is NodeState.INTENT:
             fleet.move(node, NodeState.OFF, self.now(), reason, reason=reason)
-        elif node.state in _LAUNCHED:
+        elif node.state in COMING:
             fleet.move(node, NodeState.TERMINATING, self.now(), reason, reason=reason)
+
+    def _settle(self, effect: Effect, node: ElasticNode | None) -> None:
+        """End what a late worker made, unless it is the node's machine, or may still turn out to be."""
+        current = node is not None and node.generation == effect.generation and node.state is not NodeState.OFF
+        if current and node is not None and node.machine_id is None:
+            return
+        if not current or node is None or node.machine_id != effect.machine_id:
+            self.provider.destroy(effect.machine_id)
+        with self.fleet() as fleet:
+            fleet.settle_effect(effect)
+
+    def _isolated(self, act: Callable[[], None], machine: str) -> None:
+        try:
+            act()
+        except BurstError as error:
+            log.warning("a stray machine is not ended", machine=machine, error=error.detail)
 
 
 _CONSOLE_MOST = 2000
 """Characters of a failed machine's console that are kept."""
 
-_UNDECIDED = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS})
-"""An order was given, and its outcome is not known."""
+_BOOTS = frozenset({NodeState.BOOTING, NodeState.BOOTSTRAPPED})
 
-_NO_ROOM = (Capacity, Quota, Price)
-"""Refusals that pass: machines end, quotas grow, prices change."""
-
-_OF_A_MACHINE = ("supply", "machine_id", "address", "join_token_hash", "join_until", "public_key", "lease_until", "job")
-
-_LAUNCHED = frozenset(
-    {
-        NodeState.REQUESTED,
-        NodeState.AMBIGUOUS,
-        NodeState.CAPACITY_BLOCKED,
-        NodeState.PENDING,
-        NodeState.BOOTING,
-        NodeState.BOOTSTRAPPED,
-    }
-)
-
-
-def order_of(cluster: str, node: ElasticNode, user_data: str) -> NodeOrder:
-    """The create call's order for a node's present generation."""
-    supply = Supply(node.supply or node.offer)
-    return NodeOrder(
-        cluster=cluster,
-        node=node.name,
-        generation=node.generation,
-        size=node.supply or node.offer,
-        user_data=user_data,
-        zone=supply.zone,
-        market=supply.market,
-    )
-
-
-def _sentence(refused: Mapping[str, CloudError]) -> str:
-    """One line with what each supply said."""
-    return "; ".join(f"{supply}: {error.detail}" for supply, error in refused.items())
+_WITHOUT_MACHINE: Mapping[str, object] = {
+    **dict.fromkeys(
+        ("supply", "machine_id", "address", "join_token_hash", "join_until", "public_key", "lease_until", "job")
+    ),
+    **dict.fromkeys(("gang", "gang_number", "ordered_at", "unheard_since", "lock_until")),
+    **dict.fromkeys(("owner", "account", "lock"), ""),
+    **dict.fromkeys(("public_addresses", "ssh_host_keys"), ()),
+}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
@@ -24,6 +24,26 @@ JOIN_FILE = "/etc/burst/join.json"
 
 MAX_BYTES = 8192
 """The smallest limit among clouds is 16 KB, and EC2's counts base64."""
+
+
+class Invited(Protocol):
+    """Who gets user-data: one machine, or the machines of a gang."""
+
+    @property
+    def node(self) -> str:
+        """What messages call it."""
+
+    @property
+    def user_authority(self) -> str:
+        """The public line of who certifies people that may log in."""
+
+    @property
+    def principals(self) -> Mapping[str, str]:
+        """Account → as whom a certificate opens it."""
+
+    @property
+    def invitation(self) -> str:
+        """The JSON text of `JOIN_FILE`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +83,7 @@ class UserData:
         return json.dumps({**self.facts, **known}, sort_keys=True)
 
 
-def render(data: UserData) -> str:
+def render(data: Invited) -> str:
     """The #cloud-config text. Raises CloudInvalid if it would be longer than `MAX_BYTES`."""
     text = _environment().get_template("compute.yaml.j2").render(data=data, join_file=JOIN_FILE)
     if len(text.encode()) > MAX_BYTES:

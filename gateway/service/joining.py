@@ -22,12 +22,13 @@ from gateway import wire
 from gateway.errors import BadSignature, Conflict, NotFound, SignatureExpired, SignatureReplayed
 from gateway.identity.audit import Act, Outcome
 from gateway.identity.authenticate import Request, Verifier
-from gateway.identity.join import node_kid, token_hash
+from gateway.identity.join import gang_kid, node_kid, token_hash
 from gateway.identity.keys import public_jwk
 from gateway.identity.throttle import REFUSED_JOINS, Throttle
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import BEFORE_JOIN, NodeState
 from gateway.service.nodes import LEASE_S, NodeFacts
+from gateway.ssh.principals import ACCOUNTS, principal
 from gateway.work import Work, Works
 
 log = structlog.get_logger(__name__)
@@ -83,7 +84,7 @@ class JoinService:
         try:
             node = self._joined(request, signed, address)
         except _Refusal as refusal:
-            self._refused(request.node, refusal, address)
+            self._refused(request, refusal, address)
             self.throttle.count(REFUSED_JOINS, address)
             hint = "a machine that was replaced is to be ended; the gateway's log and audit log say why"
             raise BadSignature("This invitation is not valid.", hint=hint) from None
@@ -116,7 +117,7 @@ class JoinService:
 
     def _proven(self, work: Work, node: ElasticNode, request: wire.JoinRequest, signed: Request) -> dict[str, str]:
         """The public key, once the request is signed with its private half and is no replay."""
-        kid = node_kid(node.name, node.generation)
+        kid = gang_kid(request.gang, request.number) if request.gang else node_kid(node.name, node.generation)
         try:
             return public_jwk(self.verifier.newcomer(signed, request.public_key, kid, work.nonces, self.now()))
         except SignatureReplayed as error:
@@ -146,13 +147,13 @@ class JoinService:
             self._alarm(work, joined, _Refusal(Alarm.ELSEWHERE, text), address)
         return joined
 
-    def _refused(self, name: str, refusal: _Refusal, address: str) -> None:
+    def _refused(self, request: wire.JoinRequest, refusal: _Refusal, address: str) -> None:
         with self.works() as work:
             try:
-                node = work.fleet.get(name)
+                node = _named(work, request)
             except NotFound:
                 node = None
-            self._alarm(work, node or name, refusal, address)
+            self._alarm(work, node or request.node or f"gang {request.gang}", refusal, address)
 
     def _alarm(self, work: Work, node: ElasticNode | str, alarm: _Refusal, address: str) -> None:
         name = node if isinstance(node, str) else node.name
@@ -176,13 +177,14 @@ class JoinService:
             shared_filesystem=self.facts.shared_filesystem,
             job_directory=self.facts.job_directory,
             job_user=self.facts.job_user,
+            principals={} if node.gang is None else _principals(node),
         )
 
 
 def _invited(work: Work, request: wire.JoinRequest) -> ElasticNode:
     """The node whose present token it is; the token of an earlier machine of its is as foreign as any other."""
     try:
-        node = work.fleet.get(request.node)
+        node = _named(work, request)
     except NotFound:
         raise _Refusal(Alarm.FOREIGN, "there is no such node") from None
     if node.join_token_hash is None:
@@ -190,6 +192,14 @@ def _invited(work: Work, request: wire.JoinRequest) -> ElasticNode:
     if not hmac.compare_digest(token_hash(request.token), node.join_token_hash):
         raise _Refusal(Alarm.FOREIGN, "that is not the token of its present machine")
     return node
+
+
+def _named(work: Work, request: wire.JoinRequest) -> ElasticNode:
+    return work.fleet.of_gang(request.gang, request.number) if request.gang else work.fleet.get(request.node)
+
+
+def _principals(node: ElasticNode) -> dict[str, str]:
+    return {account: principal(node.name, node.generation, account) for account in ACCOUNTS}
 
 
 def _elsewhere(node: ElasticNode, address: str) -> bool:

@@ -99,6 +99,10 @@ NODE_STATES = frozenset(
 """Every base state and flag of a node that slurmrestd has a word for, up to Slurm 25.05."""
 
 
+GATEWAY_REASON = "gateway: "
+"""How the reasons begin that the gateway gives for a node's being drained or down; no other is it to clear."""
+
+
 def reason_sentence(reason: str) -> str:
     """A sentence for the reason that Slurm gives for a job's waiting or end (squeue(1), JOB REASON CODES).
 

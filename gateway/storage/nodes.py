@@ -1,6 +1,7 @@
 """SqlFleet: the stored elastic nodes in SQL.
 
-Invariant: a move is an UPDATE that names the state and generation it was decided on; no row means somebody else moved.
+Invariant: a move is an UPDATE that names the state, generation and lock it was decided on; no row means somebody else
+moved, or took over.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, delete, select, update
 
 from gateway.errors import Conflict, NotFound
 from gateway.identity.audit import Act
 from gateway.jobs.job import Event
-from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.fleet import Effect, ElasticNode
 from gateway.provisioning.lifecycle import NodeState, may_move
 from gateway.storage.audit import SqlAudit
+from gateway.storage.effect_tables import unmatched_effects
 from gateway.storage.tables import node_events, nodes
 
 _FIELDS = tuple(field.name for field in fields(ElasticNode))
@@ -51,6 +53,13 @@ class SqlFleet:
             raise NotFound(f"There is no node {name}.", hint="`burst nodes` lists them")
         return _node(row)
 
+    def of_gang(self, gang: str, number: int) -> ElasticNode:
+        """See ``Fleet.of_gang``."""
+        query = select(nodes).where(nodes.c.gang == gang, nodes.c.gang_number == number)
+        if (row := self._connection.execute(query).mappings().first()) is None:
+            raise NotFound(f"There is no node {number} of gang {gang}.")
+        return _node(row)
+
     def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
         """See ``Fleet.all``."""
         query = select(nodes).order_by(nodes.c.name)
@@ -75,6 +84,21 @@ class SqlFleet:
         self._record(node, noted)
         return noted
 
+    def keep_effect(self, effect: Effect) -> None:
+        """See ``Fleet.keep_effect``."""
+        self.settle_effect(effect)
+        self._connection.execute(unmatched_effects.insert().values(**vars(effect)))
+
+    def effects(self) -> tuple[Effect, ...]:
+        """See ``Fleet.effects``."""
+        query = select(unmatched_effects).order_by(unmatched_effects.c.at, unmatched_effects.c.machine_id)
+        return tuple(Effect(**row) for row in self._connection.execute(query).mappings())
+
+    def settle_effect(self, effect: Effect) -> None:
+        """See ``Fleet.settle_effect``."""
+        gone = unmatched_effects.c.machine_id == effect.machine_id
+        self._connection.execute(delete(unmatched_effects).where(gone))
+
     def tell(self, node: ElasticNode, now: datetime, kind: str, text: str) -> None:
         """See ``Fleet.tell``."""
         event = {"node": node.name, "generation": node.generation, "at": now, "kind": kind, "text": text}
@@ -95,6 +119,7 @@ class SqlFleet:
         if not changed:
             return
         mine = (nodes.c.name == old.name) & (nodes.c.state == old.state) & (nodes.c.generation == old.generation)
+        mine &= nodes.c.lock == old.lock
         if self._connection.execute(update(nodes).where(mine).values(**changed)).rowcount != 1:
             raise Conflict(f"Node {old.name} was moved by somebody else.")
 

@@ -33,10 +33,13 @@ class NodeView(View):
 class JoinRequest(Request):
     """A machine trades its one-time token, with the key that it made; once, for one node, within minutes.
 
-    The request is signed with that key, as node:NAME:GENERATION.
+    The request is signed with that key, as node:NAME:GENERATION. A machine that was made with others by one call knows
+    its gang and number only, and signs as gang:TOKEN:NUMBER.
     """
 
-    node: str = Field(max_length=64, pattern=ONE_LINE)
+    node: str = Field(default="", max_length=64, pattern=ONE_LINE)
+    gang: str = Field(default="", max_length=32, pattern=r"^[0-9a-f]*$")
+    number: int = Field(default=0, ge=0, lt=1_000_000)
     token: str = Field(max_length=256)
     public_key: dict[str, str]
     """JWK of an Ed25519 key."""
@@ -59,6 +62,8 @@ class JoinReply(View):
     shared_filesystem: bool
     job_directory: str
     job_user: str
+    principals: dict[str, str] = Field(default_factory=dict)
+    """Account → as whom a certificate opens it, for a machine that did not know which node it is."""
 
 
 class NodeLoginRequest(Request):

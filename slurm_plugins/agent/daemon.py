@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import hmac
 import json
 import logging
 import os
@@ -50,6 +51,7 @@ def run(root: Path, join_file: Path, patience_s: float, *, process: bool, guest:
             keep_lease(node, alive)
         return 0
     start_system_slurmd(node.identity)
+    let_people_in(node.identity)
     let_owners_in(node.identity)
     keep_lease(node, lambda: True)
     subprocess.run(["systemctl", "poweroff"], check=True)
@@ -68,19 +70,29 @@ def joined(root: Path, join_file: Path, patience_s: float, *, process: bool, gue
     stranger = Node(root, invitation, patience_s)
     stranger.key.make()
     request = {
-        "node": invitation["node"],
-        "token": invitation["token"],
+        **claim(invitation),
         "public_key": stranger.key.public_jwk,
         # The machine of others keeps its own doors.
         "ssh_host_keys": [] if process or guest else host_keys(SSH_FOLDER),
         "inventory": inventory(),
     }
     reply = stranger.post("nodes/join", request)
-    kept = {name: value for name, value in invitation.items() if name != "token"}
+    kept = {name: value for name, value in invitation.items() if name not in {"token", "secret"}}
     identity = {**kept, **reply, "isolated": not process}
     write_privately(identity_file, json.dumps(identity))
     write_privately(join_file, json.dumps(kept))
     return identity
+
+
+def claim(invitation: Json) -> Json:
+    """Who it says it is, and the one-time token that shows it: of machine i of a gang HMAC-SHA256(secret, i)."""
+    if "node" in invitation:
+        return {"node": invitation["node"], "token": invitation["token"]}
+    claimed = {"gang": invitation["gang"], "number": invitation["number"]}
+    if "token" in invitation:
+        return {**claimed, "token": invitation["token"]}
+    proof = hmac.digest(invitation["secret"].encode(), str(invitation["number"]).encode(), "sha256")
+    return {**claimed, "token": base64.urlsafe_b64encode(proof).decode().rstrip("=")}
 
 
 def host_keys(folder: Path) -> list[str]:
@@ -94,6 +106,13 @@ def inventory() -> Json:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     agent = hashlib.sha256(Path(sys.argv[0]).read_bytes()).hexdigest()
     return {"cpus": os.cpu_count(), "memory_mb": memory >> 20, "agent_sha256": agent}
+
+
+def let_people_in(identity: Json) -> None:
+    """As whom certificates open this machine, if its user-data could not say: see cloud_init/parts/sshd.yaml.j2."""
+    for account, principal in identity.get("principals", {}).items():
+        (SSH_FOLDER / "burst").mkdir(mode=0o755, exist_ok=True)
+        (SSH_FOLDER / "burst" / account).write_text(f"{principal}\n")
 
 
 def let_owners_in(identity: Json) -> None:

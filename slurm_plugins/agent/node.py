@@ -38,7 +38,9 @@ class Node:
 
     @property
     def kid(self) -> str:
-        """The name of its key."""
+        """The name of its key; a machine that was made with others learns only by joining which node it is."""
+        if "node" not in self.identity:
+            return f"gang:{self.identity['gang']}:{self.identity['number']}"
         return f"node:{self.identity['node']}:{self.identity['generation']}"
 
     @property

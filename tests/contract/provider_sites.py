@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +23,8 @@ from openstack_services import OpenStack, missing
 from gateway.errors import SetupError
 from gateway.provisioning.cgroups import hierarchies
 from gateway.provisioning.clouds import open_cloud
+from gateway.provisioning.gang import GangOrder
+from gateway.provisioning.gang_user_data import GangUserData, render_gang
 from gateway.provisioning.libcloud_provider import LibcloudProvider
 from gateway.provisioning.local_cloud import LocalCloud
 from gateway.provisioning.node import Machine, NodeOrder
@@ -39,16 +41,21 @@ SIZES = (
     SizeSettings(name="rare", cores=2, memory_mb=512, credits_per_hour=6, max_nodes=1),
 )
 BOOT_S = 120
+SECRET = "of the gang"
 
 AGENT = b'''\
 """Stands for the node agent: says hello to the gateway that invited it, leaves a child behind, and stays."""
-import json, signal, subprocess, sys, urllib.request
+import base64, hmac, json, signal, subprocess, sys, urllib.request
 path = sys.argv[sys.argv.index("--join") + 1] if "--join" in sys.argv else "/etc/burst/join.json"
 invitation = json.loads(open(path).read())
 first = open("/proc/1/comm").read().strip()
 subprocess.Popen(["setsid", "sh", "-c", "sleep 1000 & exec sleep 1000"])
-said = json.dumps({"node": invitation["node"], "token": invitation["token"], "first": first}).encode()
-print("hello from", invitation["node"], flush=True)
+node, token = invitation.get("node") or f"{invitation['gang']} {invitation['number']}", invitation.get("token")
+if token is None:
+    proof = hmac.digest(invitation["secret"].encode(), str(invitation["number"]).encode(), "sha256")
+    token = base64.urlsafe_b64encode(proof).decode().rstrip("=")
+said = json.dumps({"node": node, "token": token, "first": first}).encode()
+print("hello from", node, flush=True)
 urllib.request.urlopen(invitation["gateway_url"] + "/hello", said, timeout=30).read()
 signal.pause()
 '''
@@ -135,6 +142,23 @@ class Site:
             user_authority="ssh-ed25519 AAAA",
         )
         return NodeOrder(cluster=cluster, node=node, generation=generation, size=size, user_data=render(data))
+
+    def gang(self, *nodes: str, generation: int = 1, size: str = "small", **how: Any) -> GangOrder:
+        """The order of a gang; ``how``: more of each order."""
+        orders = tuple(
+            replace(self.order(node, generation=generation, size=size), user_data="", **how) for node in nodes
+        )
+        token = GangOrder(orders, "").token
+        data = GangUserData(
+            gang=token,
+            secret=SECRET,
+            gateway_url=self.gateway.url,
+            agent_url=f"{self.gateway.url}/node-agent.py",
+            agent_sha256=sha256(AGENT).hexdigest(),
+            audience="burst",
+            user_authority="ssh-ed25519 AAAA",
+        )
+        return GangOrder(orders, render_gang(data))
 
     def traces(self) -> list[str]:
         """All that is left of machines: folders, processes, mounts, control groups, interfaces."""

@@ -1,0 +1,371 @@
+"""Launcher: orders the machines of one node, or of a gang of nodes, from one supply after the other.
+
+Invariant: intent before action. Generation, supply, token and lock of every node are stored, in one transaction that
+also counts how many nodes there may be, before a cloud is called; so every call can be repeated, and what a worker
+brings back too late is kept as an effect that fits no record.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from gateway.errors import (
+    Ambiguous,
+    BootstrapFailed,
+    Capacity,
+    CloudError,
+    Conflict,
+    LimitReached,
+    Price,
+    Quota,
+    Unlisted,
+)
+from gateway.provisioning.breakers import Breakers
+from gateway.provisioning.fleet import Effect, ElasticNode, Fleet
+from gateway.provisioning.gang import GangOrder
+from gateway.provisioning.gangs import UNDECIDED, UNORDERED
+from gateway.provisioning.lifecycle import AMBIGUOUS_ALARM_S, BEFORE_JOIN, USABLE, Limits, NodeState
+from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
+from gateway.provisioning.reconcile import Seen, Source
+from gateway.provisioning.supply import Supplies, Supply
+
+log = structlog.get_logger(__name__)
+
+FleetWork = Callable[[], AbstractContextManager[Fleet]]
+"""Opens a transaction on the fleet."""
+
+LOCK = timedelta(seconds=180)
+"""So long a worker may take for a create call before another may take its nodes over; longer than any HTTP timeout."""
+
+LISTED_WITHIN = timedelta(seconds=60)
+"""So far a cloud's listing may lag behind what it made."""
+
+LEASE = timedelta(minutes=15)
+"""For which a new machine may run before its node has renewed anything."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """How a new machine becomes this node: the hash that is stored, the user-data that carries the token."""
+
+    token_hash: str
+    user_data: str
+
+
+class GangInvitation(Protocol):
+    """How the machines of a gang become its nodes: a hash for each node, one user-data for all."""
+
+    @property
+    def token_hashes(self) -> Sequence[str]:
+        """In the order of the nodes."""
+
+    @property
+    def user_data(self) -> str:
+        """From it each machine, which learns its number from its cloud, makes its own token."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a job is."""
+
+    person: str = ""
+    account: str = ""
+
+
+class Room(Protocol):
+    """What may keep nodes from being ordered at a cloud at all."""
+
+    def __call__(self, cloud: str, /) -> bool:
+        """Whether it does."""
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Safe to call from several threads, and from several processes on one database, for different nodes."""
+
+    cluster: str
+    fleet: FleetWork
+    provider: NodeProvider
+    invite: Callable[[ElasticNode], Join]
+    now: Callable[[], datetime]
+    supplies: Supplies
+    breakers: Breakers
+    blind: Room
+    reaped: Room
+    """Whether the orphans of a cloud are looked for; else nobody would end a machine that is forgotten there."""
+    join_within: timedelta
+    limits: Limits
+    owner_of: Callable[[int], Owner]
+    """Of Slurm's job of this id."""
+    invite_gang: Callable[[tuple[ElasticNode, ...]], GangInvitation] | None = None
+    holder: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Whose locks these are; a process that takes another's place has its holder."""
+
+    def launch(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen]) -> str:
+        """Ask one supply after the other until one takes the order for all of ``nodes``, or none.
+
+        An order whose outcome is not known is repeated where it was given: elsewhere it might make a second machine.
+        ``seen``: node → its machine as its cloud lists it.
+        Returns why no supply ever will, else "". Raises Conflict if another worker has one of them.
+        """
+        refused = self._shut(nodes[0])
+        supply = next((node.supply for node in nodes if node.state in UNDECIDED), None)
+        undecided = supply is not None
+        while (supply := supply or self._next(nodes[0], refused)) is not None:
+            try:
+                nodes = self._asking(nodes, supply)
+                machines = self._create(nodes)
+            except CloudError as error:
+                if isinstance(error, Ambiguous) or error.retryable:
+                    self._undecided(nodes, error)
+                    return ""
+                if undecided and self._may_have_been_taken(nodes, seen, error):
+                    return ""
+                undecided = False
+                refused[supply] = error
+                nodes = self._refused(nodes, refused)
+                supply = None
+            else:
+                self._made(nodes, machines)
+                return ""
+        if not any(isinstance(error, PASSING) for error in refused.values()):
+            return sentence(refused)
+        self._wait(nodes, sentence(refused))
+        return ""
+
+    def _shut(self, node: ElasticNode) -> dict[str, CloudError]:
+        """The supplies that are not to be asked now, each with the refusal that is why."""
+        found = {each.name: self._refusal(each, node.job) for each in self.supplies.of_size(node.offer, node.job)}
+        return {name: error for name, error in found.items() if error is not None}
+
+    def _refusal(self, supply: Supply, job: int | None) -> CloudError | None:
+        if (refusal := self.supplies.refusal(supply, job)) is not None:
+            return refusal
+        if self.blind(supply.cloud):
+            return Unlisted("it does not tell which machines it has, so no more are ordered there")
+        if not self.reaped(supply.cloud):
+            return Unlisted("its forgotten machines were not looked for in time, so no more are ordered there")
+        return self.breakers.refusal(supply, self.now())
+
+    def _next(self, node: ElasticNode, refused: Collection[str]) -> str | None:
+        offered = self.supplies.of_size(node.offer, node.job)
+        return next((each.name for each in offered if each.name not in refused), None)
+
+    def _asking(self, nodes: tuple[ElasticNode, ...], supply: str) -> tuple[ElasticNode, ...]:
+        """Record the intent, and that we have them.
+
+        Raises LimitReached if there would be more than may be, Price for what may not be ordered.
+        """
+        now = self.now()
+        if any(_held(node, self.holder, now) for node in nodes):
+            raise Conflict("Another worker has ordered for these nodes, and its time is not over.")
+        lock = {"lock": f"{self.holder}:{uuid.uuid4().hex[:12]}", "lock_until": now + LOCK}
+        if nodes[0].supply is None:
+            # The price may have changed since the supply was chosen; this is the last look at it before a new order.
+            wanted = self.supplies.find(nodes[0].offer, supply)
+            if (refusal := self.supplies.refusal(wanted, nodes[0].job)) is not None:
+                raise refusal
+            intents = [{**lock, **facts} for facts in self._intents(nodes, supply, now)]
+            bounds = self._bounds(nodes, supply, str(intents[0]["account"]))
+        else:
+            intents, bounds = [{**lock, "join_until": now + self.join_within}] * len(nodes), ()
+        with self.fleet() as fleet:
+            if bounds:
+                _require_room(fleet.all(), nodes, bounds)
+            pairs = zip(nodes, intents, strict=True)
+            return tuple(self._record(fleet, node, facts, supply, now) for node, facts in pairs)
+
+    def _record(
+        self, fleet: Fleet, node: ElasticNode, facts: Mapping[str, object], supply: str, now: datetime
+    ) -> ElasticNode:
+        stored = fleet.get(node.name)
+        joined = node.state in _ASKED and stored.state in _JOINED - {NodeState.REQUESTED, NodeState.AMBIGUOUS}
+        same = (stored.generation, stored.lock) == (node.generation, node.lock)
+        if not same or not (joined or stored.state is node.state):
+            raise Conflict(f"Node {node.name} was moved by somebody else.")
+        if joined:
+            return stored  # while nobody knew the outcome
+        if stored.state is NodeState.REQUESTED:
+            return fleet.note(stored, **facts)
+        return fleet.move(stored, NodeState.REQUESTED, now, f"asking for {supply}", **facts)
+
+    def _intents(self, nodes: tuple[ElasticNode, ...], supply: str, now: datetime) -> list[dict[str, object]]:
+        """What is stored of each with a new order."""
+        job = nodes[0].job
+        owner = self.owner_of(job) if job is not None else Owner()
+        common = {"supply": supply, "ordered_at": now, "owner": owner.person, "account": owner.account}
+        common |= {"join_until": now + self.join_within}
+        nodes = self._numbered(tuple(replace(node, supply=supply) for node in nodes))
+        hashes = self._token_hashes(nodes)
+        return [
+            {**common, "gang": node.gang, "gang_number": node.gang_number, "join_token_hash": known}
+            for node, known in zip(nodes, hashes, strict=True)
+        ]
+
+    def _numbered(self, nodes: tuple[ElasticNode, ...]) -> tuple[ElasticNode, ...]:
+        if len(nodes) == 1:
+            return nodes
+        token = GangOrder(tuple(order_of(self.cluster, node, "") for node in nodes), "").token
+        return tuple(replace(node, gang=token, gang_number=number) for number, node in enumerate(nodes))
+
+    def _token_hashes(self, nodes: tuple[ElasticNode, ...]) -> Sequence[str]:
+        if len(nodes) > 1 and self.invite_gang is not None:
+            return self.invite_gang(nodes).token_hashes
+        return [self.invite(node).token_hash for node in nodes]
+
+    def _bounds(self, nodes: tuple[ElasticNode, ...], supply: str, account: str) -> tuple[_Bound, ...]:
+        most = self.limits.max_nodes_per_account if account else None
+        kind = Supply(supply).kind
+        return (
+            _Bound(
+                "", self.supplies.find(nodes[0].offer, supply).most, lambda node: Supply(node.supply or "").kind == kind
+            ),
+            _Bound(" of the cluster", self.limits.max_nodes, lambda _: True),
+            _Bound(f" of account {account}", most, lambda node: node.account == account),
+        )
+
+    def _create(self, nodes: tuple[ElasticNode, ...]) -> tuple[Machine, ...]:
+        if len(nodes) == 1:
+            return (self.provider.create(order_of(self.cluster, nodes[0], self.invite(nodes[0]).user_data)),)
+        together = self.invite_gang(nodes).user_data if self.invite_gang is not None else ""
+        alone = ["" if together else self.invite(node).user_data for node in nodes]
+        orders = (order_of(self.cluster, node, data) for node, data in zip(nodes, alone, strict=True))
+        return self.provider.create_gang(GangOrder(tuple(orders), together))
+
+    def _made(self, nodes: tuple[ElasticNode, ...], machines: tuple[Machine, ...]) -> None:
+        if nodes[0].supply is not None:
+            self.breakers.close(Supply(nodes[0].supply))
+        with self.fleet() as fleet:
+            for node, machine in zip(nodes, machines, strict=True):
+                self._keep(fleet, node, machine)
+
+    def _keep(self, fleet: Fleet, node: ElasticNode, machine: Machine) -> None:
+        known = {"machine_id": machine.id, "public_addresses": machine.public_addresses, "lock": "", "lock_until": None}
+        current = fleet.get(node.name)
+        same = current.generation == node.generation and current.lock == node.lock
+        if same and current.state is NodeState.REQUESTED:
+            text = f"machine {machine.id} is being made"
+            fleet.move(current, NodeState.PENDING, self.now(), text, address=machine.address, **known)
+        elif same and current.state in _JOINED and current.machine_id in {None, machine.id}:
+            # It joined before the cloud's reply came back.
+            fleet.note(current, address=machine.address or current.address, **known)
+        else:
+            log.warning("a late reply fits no record", node=node.name, machine=machine.id)
+            fleet.keep_effect(Effect(machine.id, node.name, node.generation, machine.token, self.now()))
+
+    def _may_have_been_taken(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen], error: CloudError) -> bool:
+        """A cloud may refuse to repeat an order that it took; only its listing tells that it did not."""
+        machines = [seen.get(node.name, Source.UNREAD) for node in nodes]
+        listed = tuple(machine for machine in machines if isinstance(machine, Machine))
+        if len(listed) == len(nodes):
+            self._made(nodes, listed)
+            return True
+        ordered = min(node.ordered_at or node.since for node in nodes)
+        if all(machine is None for machine in machines) and self.now() - ordered >= LISTED_WITHIN:
+            return False
+        self._undecided(nodes, error)
+        return True
+
+    def _undecided(self, nodes: tuple[ElasticNode, ...], error: CloudError) -> None:
+        with self.fleet() as fleet:
+            for node in nodes:
+                current = fleet.get(node.name)
+                if current.state is NodeState.REQUESTED and current.lock == node.lock:
+                    free = {"lock": "", "lock_until": None}
+                    fleet.move(current, NodeState.AMBIGUOUS, self.now(), error.detail, reason=error.detail, **free)
+        self._alarm(nodes[0])
+
+    def _alarm(self, node: ElasticNode) -> None:
+        """Once, when it has not been known for too long; ``since`` is that of this try."""
+        ordered = node.ordered_at or node.since
+        before, after = ((at - ordered).total_seconds() for at in (node.since, self.now()))
+        if before <= AMBIGUOUS_ALARM_S < after or (after > AMBIGUOUS_ALARM_S and before == 0):
+            log.error("alarm", what="an order's outcome is not known", node=node.name, supply=node.supply)
+
+    def _refused(self, nodes: tuple[ElasticNode, ...], refused: Mapping[str, CloudError]) -> tuple[ElasticNode, ...]:
+        """Record the last refusal; the nodes may ask elsewhere."""
+        supply, error = list(refused.items())[-1]
+        self.breakers.trip(Supply(supply), error, self.now())
+        text = f"{supply}: {error.detail}"
+        with self.fleet() as fleet:
+            return tuple(
+                fleet.move(node, NodeState.CAPACITY_BLOCKED, self.now(), text, reason=sentence(refused), **NOT_ORDERED)
+                for node in nodes
+            )
+
+    def _wait(self, nodes: tuple[ElasticNode, ...], reason: str) -> None:
+        """Blocked until there is room; what the timeline has said already is not said again."""
+        with self.fleet() as fleet:
+            for node in nodes:
+                if (node.state, node.reason) == (NodeState.CAPACITY_BLOCKED, reason):
+                    fleet.note(node, since=self.now())
+                else:
+                    blocked = {**NOT_ORDERED, "reason": reason}
+                    fleet.move(node, NodeState.CAPACITY_BLOCKED, self.now(), reason, **blocked)
+
+
+PASSING = (Capacity, Quota, BootstrapFailed, Price)
+"""Refusals that pass: machines end, quotas grow, images are mended, prices change."""
+
+NOT_ORDERED: Mapping[str, str | None] = {
+    **dict.fromkeys(("supply", "gang", "gang_number", "ordered_at", "lock_until")),
+    "lock": "",
+}
+
+_JOINED = BEFORE_JOIN | USABLE | {NodeState.BOOTSTRAPPED}
+_ASKED = UNDECIDED | _JOINED
+
+
+def order_of(cluster: str, node: ElasticNode, user_data: str) -> NodeOrder:
+    """The create call's order for a node's present generation; the same however often it is made."""
+    supply = Supply(node.supply or node.offer)
+    return NodeOrder(
+        cluster=cluster,
+        node=node.name,
+        generation=node.generation,
+        size=node.supply or node.offer,
+        user_data=user_data,
+        zone=supply.zone,
+        market=supply.market,
+        job="" if node.job is None else str(node.job),
+        owner=node.owner,
+        lease_until=None if node.ordered_at is None else node.ordered_at + LEASE,
+    )
+
+
+def sentence(refused: Mapping[str, CloudError]) -> str:
+    """One line with what each supply said."""
+    return "; ".join(f"{supply}: {error.detail}" for supply, error in refused.items())
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """How many ordered nodes there may be of those that it counts."""
+
+    whose: str
+    most: int | None
+    counts: Callable[[ElasticNode], bool]
+
+
+def _require_room(known: Collection[ElasticNode], nodes: tuple[ElasticNode, ...], bounds: Sequence[_Bound]) -> None:
+    """Raises LimitReached if all of ``nodes`` beside what is ordered already would be too many."""
+    ours = {node.name for node in nodes}
+    ordered = [node for node in known if node.name not in ours and node.state not in UNORDERED | {NodeState.OFF}]
+    for bound in bounds:
+        free = None if bound.most is None else bound.most - sum(map(bound.counts, ordered))
+        if free is not None and free < len(nodes):
+            need = f": {max(free, 0)} left, and the job needs {len(nodes)}" if len(nodes) > 1 else ""
+            raise LimitReached(f"all {bound.most} that may be used{bound.whose} are in use{need}")
+
+
+def _held(node: ElasticNode, holder: str, now: datetime) -> bool:
+    """Whether another's worker has it."""
+    theirs = bool(node.lock) and not node.lock.startswith(f"{holder}:")
+    return theirs and node.lock_until is not None and now < node.lock_until
