@@ -96,6 +96,11 @@ class SizeSettings(BaseModel):
     gpu_type: str = Field(
         default="", pattern=r"^([a-z][a-z0-9_]{0,31})?$", description="Slurm's name of the GPUs: a100 in --gpus=a100:2"
     )
+    gpu_files: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._/-]+(\[[0-9,-]+\])?)?$",
+        description="their device files on a node, as gres.conf's File has them: /dev/nvidia[0-1]; default: none",
+    )
     credits_per_hour: Price = Field(
         description='price of one node for one hour, in credits; "book": that of its dearest offer that may be used'
     )

@@ -53,16 +53,22 @@ class CloudSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="how `offers` call it")
-    kind: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="the driver: ec2, openstack, hosts, vms")
-    region: str = Field(default="", description="EC2's or OpenStack's name of the region")
+    kind: str = Field(
+        pattern=r"^[a-z][a-z0-9-]*$", description="the driver: ec2, openstack, gce, azure, vultr, hosts, vms"
+    )
+    region: str = Field(default="", description="the cloud's own name of the region")
     endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://",
         description="URL of its API (OpenStack: Keystone's); default for EC2: the region's",
     )
-    image: str | None = Field(default=None, description="id of the image (OpenStack: or its name)")
-    network: str | None = Field(default=None, description="id of the subnet (EC2) or network (OpenStack)")
-    security_groups: tuple[str, ...] = Field(default=(), description="ids (EC2) or names (OpenStack)")
+    image: str | None = Field(default=None, description="id of the image (docs/clouds.md has each kind's form of it)")
+    network: str | None = Field(
+        default=None, description="id of the subnet (EC2, Azure, GCE), network (OpenStack) or VPC (Vultr)"
+    )
+    security_groups: tuple[str, ...] = Field(
+        default=(), description="ids (EC2, Azure, Vultr), names (OpenStack) or network tags (GCE)"
+    )
     credential: str | None = Field(
         default=None, pattern=r"^[^/]+$", description="JSON file below DIRECTORY/secrets, mode 0600; default: NAME.json"
     )
@@ -110,6 +116,18 @@ class CloudSettings(BaseModel):
         return endpoint
 
 
+class BurstSettings(BaseModel):
+    """Which waiting jobs of a site's own partitions may go to the cloud too; docs/site.md has a worked example."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    partitions: tuple[str, ...] = Field(default=(), description="partitions whose jobs may; none: only who asks")
+    accounts: tuple[str, ...] = Field(default=(), description='Slurm accounts whose jobs may; ["*"]: all of them')
+    after_min: int = Field(default=30, ge=0, description="only those that Slurm expects to start later than this")
+    max_jobs: int = Field(default=20, ge=0, description="moved only while fewer of the site's jobs are in the cloud")
+    max_credits: float | None = Field(default=None, gt=0, description="most that one moved job may cost, in credits")
+
+
 class SiteSettings(BaseModel):
     """A site's own Slurm cluster that the gateway serves, in place of one of its own; burst site install sets it."""
 
@@ -119,6 +137,13 @@ class SiteSettings(BaseModel):
     munge_key: Path = Field(default=Path("/etc/munge/munge.key"), description="the site's key, for nodes that join")
     partition: str = Field(
         default="cloud", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$", description="partition whose jobs go to the cloud"
+    )
+    cli_filter: bool = Field(
+        default=False, description="the site's commands run cli_filter.lua, which must then be on every host of users"
+    )
+    burst: BurstSettings = Field(default=BurstSettings(), description="which waiting jobs may go to the cloud too")
+    same_names: bool = Field(
+        default=True, description="a site's user whom nobody has linked is the gateway's of the same name"
     )
     users: dict[str, str] = Field(
         default={}, description="the site's user names → the gateway's, where they differ; one name each way"
@@ -271,6 +296,15 @@ class Settings(BaseSettings):
     )
     idle_s: int = Field(default=30, ge=1, description="Slurm's SuspendTime: an idle node is released after this time")
     resume_timeout_s: int = Field(default=180, ge=30, description="Slurm's ResumeTimeout")
+    lease_s: int = Field(
+        default=900, ge=5, le=86400, description="a node that hears nothing from the gateway for twice as long ends"
+    )
+    lease_grace_s: int = Field(
+        default=3600, ge=0, description="so much longer it lives if a job runs on it, or its outputs wait for the store"
+    )
+    node_memory_percent: int = Field(
+        default=90, ge=1, le=100, description="a node with less of its size's memory is quarantined"
+    )
     gang_wait_s: int = Field(
         default=300,
         ge=1,

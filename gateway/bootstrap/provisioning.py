@@ -8,9 +8,9 @@ import hmac
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 
 from gateway.api.app import AGENT_PATH
 from gateway.bootstrap.clock import utc_now
@@ -42,11 +42,16 @@ _LATE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class GangJoin:
-    """How the machines of a gang become its nodes: what is stored of each, and the one text that all are given."""
+    """How ``count`` machines of a gang become its nodes: what is stored of each, and the one text that all get."""
 
-    token_hashes: tuple[str, ...]
-    """In the order of the nodes."""
-    user_data: str
+    secret: str = field(repr=False)
+    count: int
+    user_data: str = field(repr=False)
+
+    @cached_property
+    def token_hashes(self) -> tuple[str, ...]:
+        """In the order of the nodes."""
+        return tuple(token_hash(one_time_token(self.secret, number)) for number in range(self.count))
 
 
 def provisioner_of(
@@ -137,7 +142,7 @@ def _owner_of(ports: Ports, job_id: int) -> Owner:
 
 def gang_invitation(machine: Machine, nodes: Sequence[ElasticNode]) -> GangJoin:
     """For nodes that are ordered together, in their order, each with the supply that is asked; the same every time."""
-    gang = GangOrder(tuple(order_of(machine.cluster, node, "") for node in nodes), "").token
+    gang = nodes[0].gang or GangOrder(tuple(order_of(machine.cluster, node, "") for node in nodes), "").token
     secret = _secret(machine, f"gang\0{gang}")
     data = GangUserData(
         gang=gang,
@@ -149,8 +154,7 @@ def gang_invitation(machine: Machine, nodes: Sequence[ElasticNode]) -> GangJoin:
         user_authority=machine.node_authority.public_line,
         facts=machine.node_facts(),
     )
-    hashes = (token_hash(one_time_token(secret, number)) for number in range(len(nodes)))
-    return GangJoin(tuple(hashes), render_gang(data))
+    return GangJoin(secret, len(nodes), render_gang(data))
 
 
 def _invitation(machine: Machine, node: ElasticNode) -> Join:
@@ -164,7 +168,8 @@ def _invitation(machine: Machine, node: ElasticNode) -> Join:
         audience=machine.audience,
         generation=node.generation,
         user_authority=machine.node_authority.public_line,
-        facts=machine.node_facts(),
+        # Before it has joined, too, a machine that hears nothing from the gateway ends itself.
+        facts={**machine.node_facts(), "lease_seconds": machine.settings.lease_s},
     )
     return Join(token_hash(token), render(data))
 

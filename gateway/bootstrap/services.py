@@ -15,6 +15,8 @@ from gateway.bootstrap.prices import catalogue_of, limits_of
 from gateway.bootstrap.rings import credential_keys
 from gateway.bootstrap.sealing_key import keeper
 from gateway.bootstrap.secret_file import kept
+from gateway.engines.site_people import SitePeople
+from gateway.engines.site_policy import BurstPolicy
 from gateway.engines.slurm_conf import PARTITION
 from gateway.errors import DoiRefused
 from gateway.identity.authenticate import Verifier
@@ -23,6 +25,8 @@ from gateway.identity.passkeys import RelyingParty
 from gateway.identity.site_key import SiteKey, new_key
 from gateway.identity.specification import Voucher
 from gateway.provisioning import seed
+from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.inventory import Promise, promise_of
 from gateway.publishing.datacite import DataCite
 from gateway.route import Hands, Ports
 from gateway.runner.arrivals import Arrivals
@@ -41,8 +45,10 @@ from gateway.service.institutions import InstitutionService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
+from gateway.service.leases import Inspection, LeaseService
 from gateway.service.links import LinkService
 from gateway.service.money import MoneyService
+from gateway.service.node_admin import NodeAdminService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.objects import ObjectService
@@ -53,17 +59,19 @@ from gateway.service.placing import Placing
 from gateway.service.principals import PrincipalService
 from gateway.service.proofs import ProofService
 from gateway.service.publications import PublicationService, Publisher
+from gateway.service.reconciliation import Clouds, ReconciliationService
 from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.sharing import SharingService
+from gateway.service.site_claims import SiteClaims, SiteClaimService
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
 from gateway.service.tokens import TokenService
 from gateway.service.users import UserService
 from gateway.service.waiting import WaitingService
-from gateway.settings import Settings
+from gateway.settings import CREDIT, Settings, SiteSettings
 from slurm_plugins.agent.one_file import agent_text
 
 
@@ -94,7 +102,10 @@ def services(
         job_user=machine.job_user or machine.slurm.user,
         voucher=Voucher(machine.secret),
         key_bucket=machine.store.access.bucket if ports.job_keys else None,
+        lease_s=settings.lease_s,
+        grace_s=settings.lease_grace_s,
     )
+    inspection = Inspection(ports.engine, partial(_promise, settings))
     job_service = JobService(ports)
     people = PeopleService(
         ports.works,
@@ -112,6 +123,12 @@ def services(
     registration = RegistrationService(people, open=settings.registration == "open")
     browsers = BrowserService(people)
     party = RelyingParty.of(people.site_url, f"Burst Gateway {settings.name}")
+    fleet = FleetService(ports.reads, placing.offers, utc_now)
+    clouds = Clouds(
+        machine.provider.clouds,
+        lambda cloud: machine.provider.machines_at(cloud, machine.cluster),
+        lambda: machine.provider.leftovers(machine.cluster),
+    )
     return Gateway(
         people=people,
         submission=SubmissionService(ports, placing, catalogue_of(settings), limits, hands, jobs.wake),
@@ -130,9 +147,14 @@ def services(
             utc_now,
             lambda task: ports.site.send_back(task.id, NOT_PAID) if ports.site else None,
         ),
-        joining=JoinService(ports.works, verifier, facts, nodes.wake, utc_now),
+        leases=LeaseService(ports.works, ports.engine, facts, inspection, nodes.wake, utc_now),
+        joining=JoinService(ports.works, verifier, facts, nodes.wake, utc_now, inspection),
         node_logins=NodeLoginService(ports.works, ports.engine, machine.node_authority, utc_now),
-        fleet=FleetService(ports.reads, placing.offers()),
+        node_admin=NodeAdminService(
+            ports.works, fleet, ports.engine, machine.provider, nodes.provisioner, nodes.wake, utc_now
+        ),
+        reconciliation=ReconciliationService(ports.reads, ports.engine, clouds, nodes.provisioner.limits, utc_now),
+        fleet=fleet,
         offers=OfferService(ports.reads, placing, blind),
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, utc_now),
         tokens=TokenService(ports.works, ports.reads, credentials, job_service, utc_now),
@@ -143,6 +165,7 @@ def services(
         devices=DeviceService(people),
         sessions=SessionService(people),
         principals=PrincipalService(people),
+        site_claims=SiteClaimService(people, ports.ring, settings.site.partition if settings.site else None),
         registration=registration,
         factors=FactorService(people),
         users=UserService(people, registration),
@@ -184,6 +207,12 @@ def _publisher(settings: Settings, machine: Machine) -> Publisher:
     return Publisher(name, base, registry)
 
 
+def _promise(settings: Settings, node: ElasticNode) -> Promise:
+    """What the machine of a node owes; nothing, once its size is in the settings no more."""
+    size = next((size for size in settings.sizes if size.name == node.offer), None)
+    return promise_of(size, node.supply or node.offer, settings.node_memory_percent) if size else Promise()
+
+
 def _witness(settings: Settings) -> Path:
     """A file of mode 0600 outside the secrets: whoever reads it is, or may act as, the user of process nodes."""
     path = settings.run_dir / "shared-files"
@@ -217,6 +246,27 @@ def arrivals_of(
         return None
     secret = keeper(machine.sealer)(settings.secrets_dir / "site-jobs.jwk", new_key)
     key = SiteKey.read(secret, settings.name, audience)
-    users = settings.site.users
-    service = ArrivalService(ports, ports.site, key, users, placing, limits_of(settings), hands, jobs.wake)
-    return Arrivals(ports.site, service.welcome)
+    people = site_people(settings)
+    claims = SiteClaims(ports.works, ports.ring, people)
+    service = ArrivalService(ports, ports.site, key, people, claims, placing, limits_of(settings), hands, jobs.wake)
+    return Arrivals(ports.site, service, _policy(settings.site))
+
+
+def site_people(settings: Settings) -> SitePeople:
+    """Who of a site's users is who at the gateway. Raises ValueError without a site."""
+    if settings.site is None:
+        raise ValueError("these settings name no site")
+    file = settings.directory / "site" / "people.json"
+    return SitePeople(file, settings.site.users, same_names=settings.site.same_names)
+
+
+def _policy(site: SiteSettings) -> BurstPolicy:
+    said = site.burst
+    return BurstPolicy(
+        cloud=site.partition,
+        partitions=frozenset(said.partitions),
+        accounts=frozenset(said.accounts),
+        after_s=said.after_min * 60,
+        max_jobs=said.max_jobs,
+        most_ucr=None if said.max_credits is None else int(said.max_credits * CREDIT),
+    )

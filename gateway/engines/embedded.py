@@ -195,6 +195,7 @@ class EmbeddedSlurm:
             resume_timeout_s=settings.resume_timeout_s,
             default_time_limit_min=settings.default_time_limit_min,
             max_time_limit_min=settings.max_time_limit_min,
+            memory_percent=settings.node_memory_percent,
         )
 
     def _daemons(self) -> SlurmDaemons:
@@ -253,6 +254,7 @@ def node_groups(sizes: Iterable[SizeSettings], first_port: int | None) -> tuple[
             cpus=size.cores,
             memory_mb=size.memory_mb,
             gpus=size.gpus,
+            gpu_files=size.gpu_files,
             weight=weight_of(size),
             first_port=first_port,
             gpu_type=size.gpu_type,

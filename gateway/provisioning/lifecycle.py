@@ -83,6 +83,7 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
 USABLE = frozenset({NodeState.IDLE, NodeState.BUSY})
 """Slurm can run, or runs, a job on it."""
 
+
 BEFORE_JOIN = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS, NodeState.PENDING, NodeState.BOOTING})
 """States in which a node may trade its one-time token; the reply to our create call may still be under way."""
 

@@ -20,7 +20,7 @@ from libcloud.pricing import DEFAULT_PRICING_FILE_PATH
 
 from gateway.errors import BurstError, CloudInvalid, CloudTransient, InvalidRequest
 from gateway.provisioning import price_azure, price_ec2, price_gce
-from gateway.provisioning.clouds import credential
+from gateway.provisioning.credentials import credential
 from gateway.provisioning.node import Market
 from gateway.provisioning.price_book import BookFile, PriceBook
 from gateway.provisioning.price_lists import PIECE, Rate, Wanted, amount

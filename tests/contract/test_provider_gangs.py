@@ -12,10 +12,10 @@ import pytest
 import requests
 from ec2_server import LOST_REPLY, Fault
 from libcloud.common.exceptions import BaseHTTPError
-from provider_sites import BOOTING, EVERY, Site, cloud_site, nothing_left
+from provider_sites import BOOTING, EVERY, INSTANCES, Site, cloud_site, nothing_left
 
 from gateway.errors import Ambiguous, Capacity, CloudTransient, Throttled
-from gateway.provisioning import libcloud_provider
+from gateway.provisioning import ec2, libcloud_provider
 from gateway.provisioning.cloud_router import CloudRouter
 from gateway.provisioning.ec2_fleet import Ec2Fleet
 from gateway.provisioning.gang import GangOrder
@@ -34,6 +34,10 @@ on_ec2 = pytest.mark.parametrize("site", ["ec2"], indirect=True, scope="module")
 @contextmanager
 def meeting(site: Site, number: int, error: Exception | None) -> Iterator[None]:
     """Create call ``number``, from 0, of any thread meets ``error`` instead of its work; None: its reply is lost."""
+    if site.far is not None:
+        site.far.meet(site.far.creates, number, None if error is None else "throttled")
+        yield
+        return
     kind = next(each for each in type(site.provider()._driver).__mro__ if "create_node" in vars(each))
     order, calls, lock = kind.create_node, itertools.count(), threading.Lock()
 
@@ -182,6 +186,21 @@ def test_ec2_makes_a_gang_with_one_call(site: Site) -> None:
     assert {(machine.gang, machine.token, machine.node) for machine in made} == {(gang.token, gang.token, "")}
 
 
+@pytest.mark.parametrize("site", [INSTANCES], indirect=True, scope="module")
+def test_instances_of_one_call_boot_with_one_user_data_and_know_their_numbers(site: Site, two_a_call: None) -> None:
+    """Real cloud-init on each reads its launch index in its metadata, and puts it into what all have been given."""
+    gang = site.gang(*THREE)
+
+    made = site.provider().create_gang(gang)
+
+    said = [site.gateway.hello_of(f"{gang.token} {number}") for number in range(3)]
+    calls = [call for call in site.ec2.calls if call["Action"] == "RunInstances"]
+    assert [call["MinCount"] for call in calls] == ["2", "1"]
+    assert [each["token"] for each in said] == [one_time_token("of the gang", number) for number in range(3)]
+    assert {each["first"] for each in said} == {"systemd"}
+    site.listed(*ids(made))
+
+
 @on_ec2
 def test_a_gang_of_more_than_a_call_may_have_is_several_calls(site: Site, two_a_call: None) -> None:
     """Each begins to count anew; by tag and user-data the listing and the machines know where it began."""
@@ -219,7 +238,7 @@ def test_a_call_that_is_refused_ends_what_the_earlier_calls_made(site: Site, two
 @on_ec2
 def test_a_gang_is_listed_whole_or_not_at_all(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machines are on several pages; when one of these cannot be had, the rest is no listing."""
-    monkeypatch.setattr(libcloud_provider, "EC2_PAGE", 2)
+    monkeypatch.setattr(ec2, "PAGE", 2)
     gang = site.gang(*FIVE)
     made = site.provider().create_gang(gang)
     assert of_gang(site, gang) == ids(made)
