@@ -61,7 +61,7 @@ def reconciliation(gateway: TheGateway, caller: TheUser) -> wire.ReconciliationV
 @router.get("/offers")
 def offers(gateway: TheGateway, caller: TheUser) -> list[wire.OfferView]:
     """What can be had, and for how much."""
-    return gateway.fleet.offers(caller)
+    return gateway.offers.all(caller)
 
 
 @router.post("/nodes/join", tags=["machines"])

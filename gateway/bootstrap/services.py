@@ -52,6 +52,7 @@ from gateway.service.node_admin import NodeAdminService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.objects import ObjectService
+from gateway.service.offers import OfferService
 from gateway.service.passkeys import PasskeyService
 from gateway.service.people import PeopleService
 from gateway.service.placing import Placing
@@ -122,7 +123,8 @@ def services(
     registration = RegistrationService(people, open=settings.registration == "open")
     browsers = BrowserService(people)
     party = RelyingParty.of(people.site_url, f"Burst Gateway {settings.name}")
-    fleet = FleetService(ports.reads, placing, utc_now, blind)
+    offers = OfferService(ports.reads, placing, blind)
+    fleet = FleetService(ports.reads, offers.prices, utc_now)
     clouds = Clouds(
         machine.provider.clouds,
         lambda cloud: machine.provider.machines_at(cloud, machine.cluster),
@@ -154,6 +156,7 @@ def services(
         ),
         reconciliation=ReconciliationService(ports.reads, ports.engine, clouds, nodes.provisioner.limits, utc_now),
         fleet=fleet,
+        offers=offers,
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, utc_now),
         tokens=TokenService(ports.works, ports.reads, credentials, job_service, utc_now),
         objects=ObjectService(ports.works, ports.store, utc_now),

@@ -46,12 +46,12 @@ class NodeGroup:
     """Slurm fills nodes of a low weight first: give the cheap ones the low weights."""
     first_port: int | None = None
     """Process form: slurmd's port on the first node, the others follow. Container form: None, all use 6818."""
-    gpu_files: str = ""
-    """Their device files on each node (gres.conf(5), File); "": there are none."""
     gpu_type: str = ""
     """Slurm's name of the GPUs; "" where they have none."""
     kept: int = 0
     """So many are never given back for being idle."""
+    gpu_files: str = ""
+    """Their device files on each node (gres.conf(5), File); "": there are none."""
 
     @property
     def nodes(self) -> str:

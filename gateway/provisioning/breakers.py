@@ -97,9 +97,8 @@ class Breakers:
     def shut(self, supply: Supply, now: datetime) -> Breaker | None:
         """The breaker that keeps it from being asked now."""
         found = ((rule, self._open.get(_key(kind, supply))) for kind, rule in RULES.items())
-        return next(
-            (each for rule, each in found if each is not None and each.trips >= rule.after and now < each.until), None
-        )
+        open_now = (each for rule, each in found if each is not None and each.trips >= rule.after and now < each.until)
+        return next(open_now, None)
 
     def close(self, supply: Supply) -> None:
         """It took an order; whether its machines become nodes is another question."""

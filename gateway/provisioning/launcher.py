@@ -171,9 +171,9 @@ class Launcher:
             raise Conflict("Another worker has ordered for these nodes, and its time is not over.")
         lock = {"lock": f"{self.holder}:{uuid.uuid4().hex[:12]}", "lock_until": now + LOCK}
         if nodes[0].supply is None:
+            self._require_price(nodes[0], supply)
             intents = [{**lock, **facts} for facts in self._intents(nodes, supply, now)]
             bounds = self._bounds(nodes, supply, str(intents[0]["account"]))
-            self._require_price(nodes[0], supply)
         else:
             intents, bounds = [{**lock, "join_until": now + self.join_within}] * len(nodes), ()
         changes = [Change(node, facts, f"asking for {supply}") for node, facts in zip(nodes, intents, strict=True)]

@@ -23,6 +23,7 @@ from gateway.service.node_admin import NodeAdminService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeService
 from gateway.service.objects import ObjectService
+from gateway.service.offers import OfferService
 from gateway.service.passkeys import PasskeyService
 from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
@@ -59,6 +60,7 @@ class Gateway:
     node_admin: NodeAdminService
     reconciliation: ReconciliationService
     fleet: FleetService
+    offers: OfferService
     job_keys: JobKeyService
     tokens: TokenService
     objects: ObjectService

@@ -27,5 +27,5 @@ def nodes_list(gateway: TheGateway, visit: TheVisit, since: str = "") -> Respons
 
 
 def _list(gateway: Gateway, reader: Reader) -> str:
-    nodes, offers = gateway.fleet.views(reader), gateway.fleet.offers(reader)
+    nodes, offers = gateway.fleet.views(reader), gateway.offers.all(reader)
     return part("nodes_list.html", "/web/nodes/list", _EVERY_S, nodes=nodes, offers=offers)

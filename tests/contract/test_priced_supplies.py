@@ -19,6 +19,7 @@ from gateway.provisioning.node import Market
 from gateway.provisioning.price_book import BookFile, EgressPrice, MachinePrice, PriceBook
 from gateway.provisioning.prices import Prices
 from gateway.provisioning.supply import Supplies
+from gateway.provisioning.wishes import JobNodes
 from gateway.service.placing import Placing
 from gateway.settings import CloudSettings, CloudSizeSettings, Settings, SizeSettings
 
@@ -78,10 +79,7 @@ class Market2(Site):
 
     def order(self, name="small-1", job=None):
         """Slurm asks for a node, for this job."""
-        if job is not None:
-            with self.fleet() as fleet:
-                fleet.note(fleet.get(name), job=job)
-        self.provisioner.want([name])
+        self.provisioner.want([name], () if job is None else [JobNodes(job, (name,), (name,))])
         for _ in range(2):
             listing = Listing({cloud: self.router.machines_at(cloud, "c") for cloud in self.router.clouds})
             for node in self.nodes():
