@@ -82,10 +82,9 @@ def _plugins(folders: str) -> frozenset[str]:
 
 def _closed(slurm: SiteSlurm, conf: SiteConf) -> list[str]:
     """What may not be written or run."""
-    said = []
     if os.getuid():
-        said.append("only root may change it and run the gateway of a site: sudo burst site install ...")
-    said += [f"{path} cannot be written" for path in (conf.path, conf.path.parent) if not os.access(path, os.W_OK)]
+        return ["only root may change it and run the gateway of a site: sudo burst site install ..."]
+    said = [f"{path} cannot be written" for path in (conf.path, conf.path.parent) if not os.access(path, os.W_OK)]
     try:
         python_of(slurm.slurm_user)
     except SetupError as error:

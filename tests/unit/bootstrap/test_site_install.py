@@ -203,6 +203,17 @@ def test_a_slurmctld_that_is_away_stops_it(place):
     ]
 
 
+def test_who_is_not_root_is_told(place, monkeypatch):
+    """--check may be tried by anybody who can read the files; it says what it takes, and tries nothing else."""
+    monkeypatch.setattr(site_look.os, "getuid", lambda: 1000)
+
+    said = place.install(apply=False)
+
+    assert [one["line"] for one in said["findings"] if one["level"] == "stop"] == [
+        "stop  permissions: only root may change it and run the gateway of a site: sudo burst site install ..."
+    ]
+
+
 def test_a_half_made_installation_can_be_taken_back(place):
     """Killed after the first file: the manifest was written before it."""
     before = place.files()
