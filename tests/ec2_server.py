@@ -30,7 +30,7 @@ from libcloud.common.exceptions import BaseHTTPError
 from libcloud.compute.base import Node
 from libcloud.compute.types import NodeState
 from moto.ec2.models import ec2_backends
-from moto.ec2.models.instances import Instance, InstanceState
+from moto.ec2.models.instances import Instance, InstanceState, StateReason
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -64,6 +64,8 @@ class Fault:
     action: str
     status: int = 0
     code: str = ""
+    later_page: bool = False
+    """Only a page after the first."""
 
     @property
     def loses_reply(self) -> bool:
@@ -71,6 +73,14 @@ class Fault:
 
 
 LOST_REPLY = Fault("RunInstances")
+
+REFUSALS = {
+    "throttled": (503, "RequestLimitExceeded"),
+    "quota": (400, "VcpuLimitExceeded"),
+    "transient": (503, "Unavailable"),
+    "auth": (403, "UnauthorizedOperation"),
+    "invalid": (400, "InvalidAMIID.NotFound"),
+}
 
 
 @dataclass
@@ -87,6 +97,12 @@ class Ec2Server:
     faults: list[Fault] = field(default_factory=list)
     full: set[str] = field(default_factory=set)
     """Instance types without room."""
+
+    kind = "ec2"
+    zones = (f"{REGION}a", f"{REGION}b")
+    creates = "RunInstances"
+    lists = "DescribeInstances"
+    ends = "TerminateInstances"
 
     def __enter__(self) -> Self:
         moto.settings.ENABLE_AMI_VALIDATION = True
@@ -127,10 +143,53 @@ class Ec2Server:
             self._look()
             return {instance.id: instance._state.name for instance in self._instances()}
 
-    def forget_tokens(self) -> None:
-        """As AWS does a while after their instances have ended; until then a token answers with the ended one."""
+    def refuse(self, what: str, how: str) -> None:
+        """The next call of an action is refused."""
+        self.faults.append(Fault(what, *REFUSALS[how]))
+
+    def break_off(self) -> None:
+        """The next page of a listing after its first cannot be had."""
+        self.faults.append(Fault(self.lists, 500, "InternalError", later_page=True))
+
+    def expire(self) -> dict[str, str]:
+        """The key is taken back; the new one's credential."""
+        self.secret = secrets.token_urlsafe(24)
+        return {"key": self.key, "secret": self.secret}
+
+    def preempt(self, instance: str) -> None:
+        """EC2 begins to take a spot instance back."""
+        record = self._backend.get_instance(instance)
+        assert record.lifecycle == "spot"
+        record._state = InstanceState("shutting-down", 32)
+        record.state_reason = StateReason(
+            "Server.SpotInstanceTermination: for others", "Server.SpotInstanceTermination"
+        )
+
+    def leave(self, instance: str) -> None:
+        """What the image or a job of an instance may have made, with its tags: none of it goes with it."""
+        tags = {tag["key"]: tag["value"] for tag in self._backend.describe_tags({"resource-id": [instance]})}
+        volume = self._backend.create_volume(size=1, zone_name=self.zones[0])
+        interface = self._backend.create_network_interface(
+            next(iter(self._backend.get_default_subnets().values())), None
+        )
+        address = self._backend.allocate_address("vpc")
+        for thing in (volume.id, interface.id, address.allocation_id):
+            self._backend.create_tags([thing], tags)
+        self._backend.create_key_pair("left", "rsa", tags)
+
+    def left(self) -> set[str]:
+        """All that there is beside instances."""
+        interfaces = [one.id for one in self._backend.describe_network_interfaces() if not one.instance]
+        addresses = [one.allocation_id for one in self._backend.describe_addresses()]
+        keys = [key.id for key in self._backend.describe_key_pairs([])]
+        return {volume.id for volume in self._backend.describe_volumes()} | {*interfaces, *addresses, *keys}
+
+    def wipe(self) -> None:
+        """Forget tokens, as AWS does a while after their instances have ended, and what a test put in the way."""
         with self._lock:
             self._tokens.clear()
+            self.faults.clear()
+            self.full.clear()
 
     def count(self, action: str) -> int:
         """How often an action was called."""
@@ -143,7 +202,7 @@ class Ec2Server:
         self.calls.append(asked)
         if not self._is_signed(environ):
             return _refused(start, 401, "AuthFailure", "AWS was not able to validate the provided access credentials")
-        fault = self._fault(asked["Action"])
+        fault = self._fault(asked)
         if fault is not None and not fault.loses_reply:
             return _refused(start, fault.status, fault.code, "as the test asks")
         try:
@@ -252,7 +311,7 @@ class Ec2Server:
         machines = {str(node.id): node for node in self.cloud.driver().list_nodes()}
         for instance in self._instances():
             machine = machines.get(self._machines.get(instance.id, ""))
-            if machine is not None:
+            if machine is not None and not instance.state_reason.code.startswith("Server.Spot"):
                 instance._state = InstanceState(*_STATES[machine.state])
                 (address,) = machine.private_ips
                 for interface in instance.nics.values():
@@ -282,9 +341,10 @@ class Ec2Server:
             raise _error(int(told[0][0].split()[0]), f"{code}: {text}")
         return told[0][0], *_with(answer)
 
-    def _fault(self, action: str) -> Fault | None:
+    def _fault(self, asked: Mapping[str, str]) -> Fault | None:
         with self._lock:
-            found = next((fault for fault in self.faults if fault.action == action), None)
+            meant = (fault for fault in self.faults if fault.action == asked["Action"])
+            found = next((fault for fault in meant if not fault.later_page or "NextToken" in asked), None)
             if found is not None:
                 self.faults.remove(found)
             return found

@@ -7,6 +7,7 @@ nothing is ordered twice on a guess.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.errors import (
@@ -52,6 +53,7 @@ RULES = (
         r"quota exceeded",
         r"quota '\S+' exceeded",
         r"exceed(s|ed|ing)? (\w+ ){0,5}quota",
+        r"maximum (monthly fee limit|number of active)",
     ),
     _rule(
         Capacity,
@@ -59,10 +61,13 @@ RULES = (
         r"SpotMaxPriceTooLow",
         r"ZONE_RESOURCE_POOL_EXHAUSTED",
         r"does not have enough resources",
-        r"(Zonal|Overconstrained)?AllocationFailed",
+        r"AllocationFailed",
+        r"Overconstrained\w*Allocation",
         r"SkuNotAvailable",
         r"no valid host was found",
         r"out of (host )?capacity",
+        r"not available in (the|this|your) (selected )?(region|location)",
+        r"sold out|out of stock",
     ),
     _rule(
         CloudAuth,
@@ -75,6 +80,13 @@ RULES = (
         r"OptInRequired",
         r"PendingVerification",
         r"invalid[ _]grant",
+        r"Invalid JWT",
+        r"GoogleAuthError",
+        r"AADSTS\d+",
+        r"AuthorizationFailed",
+        r"(Expired|Invalid)Authentication(Token)?",
+        r"Invalid API (token|key)",
+        r"expired or revoked",
         r"PERMISSION_DENIED",
         r"Policy doesn't allow",
         r"invalid credentials",
@@ -94,6 +106,8 @@ RULES = (
     _rule(
         CloudTransient,
         r"InstanceNameInUse",
+        r"ConflictingConcurrentWriteNotAllowed",
+        r"OperationPreempted|AnotherOperationInProgress",
         r"name or service not known",
         r"name resolution",
         r"failed to establish a new connection",
@@ -106,7 +120,11 @@ RULES = (
 )
 """Tried in this order."""
 
-_GONE = re.compile(r"InvalidInstanceID\.NotFound|(instance|server) \S+ could not be found|was not found", re.IGNORECASE)
+_GONE = re.compile(
+    r"Invalid(InstanceID|Volume|NetworkInterfaceID|AllocationID|KeyPair)\.NotFound"
+    r"|(instance|server|volume|port|floating ?ip) \S+ could not be found|was not found",
+    re.IGNORECASE,
+)
 
 _QUERY = re.compile(r"\?[^\s?]*=\S*")
 """The query of a URL: libcloud's EC2 driver sends user-data, and so a join token, in it."""
@@ -127,8 +145,8 @@ def classify(error: Exception, *, changes: bool) -> CloudError:
 
     ``changes``: the call may have made or ended something, so no answer, or none that can be read, is Ambiguous.
     """
-    detail = _QUERY.sub("?…", str(error)) or type(error).__name__
-    text = f"{type(error).__name__}: {detail}"
+    detail = _QUERY.sub("?…", _words(error)) or type(error).__name__
+    text = f"{type(error).__name__}: {_code(error)}: {detail}"
     kind = next((rule.error for rule in RULES if rule.pattern.search(text)), None)
     kind = kind or _by_status(_status(error), changes=changes)
     return kind(detail, hint=_HINTS.get(kind))
@@ -139,9 +157,21 @@ def is_gone(error: Exception) -> bool:
     return _status(error) == 404 or bool(_GONE.search(str(error)))  # noqa: PLR2004 - HTTP's "not found"
 
 
+def _words(error: Exception) -> str:
+    """What the cloud says; of Google's errors libcloud shows the whole structure that the words are in."""
+    value = getattr(error, "value", None)
+    return str(value["message"]) if isinstance(value, Mapping) and "message" in value else str(error)
+
+
+def _code(error: Exception) -> str:
+    """The cloud's own name of the error, which Google's are without in their words."""
+    code = getattr(error, "code", None)
+    return code if isinstance(code, str) else ""
+
+
 def _status(error: Exception) -> int | None:
-    status = getattr(error, "code", None) or getattr(error, "http_code", None)
-    return status if isinstance(status, int) else None
+    statuses = (getattr(error, "code", None), getattr(error, "http_code", None))
+    return next((status for status in statuses if isinstance(status, int)), None)
 
 
 def _by_status(status: int | None, *, changes: bool) -> type[CloudError]:

@@ -1,18 +1,16 @@
 """Clouds: which kinds of cloud there are besides the local one, and how one is opened from its settings.
 
-Invariant: a credential is read from a file that nobody else may read, and is in no message; EC2 calls are signed with
-version 4, which every region takes (libcloud's own default is version 2 in some).
+Invariant: what is wrong with a cloud's settings is said before it is called; EC2 calls are signed with version 4, which
+every region takes (libcloud's own default is version 2 in some).
 """
 
 from __future__ import annotations
 
-import json
-import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 from libcloud.compute.base import NodeDriver
 from libcloud.compute.providers import get_driver
@@ -20,21 +18,23 @@ from libcloud.compute.types import Provider
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import CloudError, CloudTransient, SetupError
+from gateway.provisioning.azure import open_azure
+from gateway.provisioning.credentials import TIMEOUT_S, credential, needed, options, server, sizes_of
+from gateway.provisioning.ec2 import placing_in, tagging
 from gateway.provisioning.ec2_driver import quick
 from gateway.provisioning.ec2_fleet import MOST_A_CALL, Ec2Fleet
+from gateway.provisioning.gce import open_gce
 from gateway.provisioning.hosts import open_hosts
 from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
-from gateway.provisioning.node import NodeProvider, Size
+from gateway.provisioning.node import NodeProvider
 from gateway.provisioning.node_image import NodeImage
 from gateway.provisioning.vm_driver import open_vms
-from gateway.settings import CREDIT, CloudSettings, HostSettings, Settings
+from gateway.provisioning.vultr import open_vultr
+from gateway.settings import CloudSettings, HostSettings, Settings
 from gateway.ssh.authority import Authority, Keep
 
 Opener = Callable[[CloudSettings, Settings], NodeProvider]
 """Makes the provider of one cloud. It opens no connection; raises SetupError for what is missing or wrong."""
-
-TIMEOUT_S = 60
-"""Seconds that a cloud may take for an answer; after that the outcome is unknown."""
 
 _LOOK_S = 1.0
 
@@ -48,32 +48,8 @@ def open_cloud(cloud: CloudSettings, settings: Settings, keep: Keep | None = Non
     return KINDS[cloud.kind](cloud, settings)
 
 
-def credential(cloud: CloudSettings, settings: Settings, *alternatives: tuple[str, ...]) -> Mapping[str, str]:
-    """The cloud's credential file: a JSON object that has all keys of one alternative. Raises SetupError."""
-    path = settings.secrets_dir / (cloud.credential or f"{cloud.name}.json")
-    wanted = " or ".join(", ".join(keys) for keys in alternatives)
-    hint = f"write {path}, mode 0600: a JSON object with {wanted}"
-    try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise SetupError(f"cloud {cloud.name}: others may read {path}", hint=f"run: chmod 600 {path}")
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SetupError(f"cloud {cloud.name}: no credential: {error}", hint=hint) from None
-    if not isinstance(found, dict) or not any(set(keys) <= set(found) for keys in alternatives):
-        raise SetupError(f"cloud {cloud.name}: its credential lacks something", hint=hint)
-    return {key: str(text) for key, text in found.items()}
-
-
-def sizes_of(cloud: CloudSettings) -> tuple[Size, ...]:
-    """The price book of a cloud."""
-    return tuple(
-        Size(size.name, size.cores, size.memory_mb, size.gpus, round(size.credits_per_hour * CREDIT))
-        for size in cloud.sizes
-    )
-
-
 def end_all(provider: NodeProvider, cluster: str, within_s: float = 120.0) -> list[str]:
-    """End every machine of a cluster and wait until the listing has none; their ids.
+    """End every machine of a cluster, wait until the listing has none, and remove what they left behind; their ids.
 
     Raises CloudError if it cannot be read, or still has some after so long.
     """
@@ -94,21 +70,27 @@ def _end_all(provider: NodeProvider, cluster: str, deadline: float) -> list[str]
                 provider.destroy(machine.id)
                 ended.add(machine.id)
         time.sleep(_LOOK_S)
+    for leftover in provider.leftovers(cluster):
+        provider.clean(leftover)
     return sorted(ended)
 
 
 def _ec2(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
-    """Amazon EC2, or what speaks its protocol. ``options``: ``key_name``, ``public_address``, ``machines_a_call``."""
-    secret = credential(cloud, settings, ("key", "secret"))
-    kind: Any = quick(get_driver(Provider.EC2))
-    region, image = _needed(cloud, "region"), _needed(cloud, "image")
-    options = _options(cloud, "key_name", "public_address", "machines_a_call")
+    """Amazon EC2, or what speaks its protocol.
+
+    ``options``: ``key_name``, ``public_address``, ``machines_a_call``, ``subnets``: the subnet of each zone.
+    """
+    credential(cloud, settings, ("key", "secret"))
+    kind: Any = tagging(quick(get_driver(Provider.EC2)))
+    region, image = needed(cloud, "region"), needed(cloud, "image")
+    chosen = options(cloud, "key_name", "public_address", "machines_a_call", "subnets")
     if region not in kind.list_regions():
         raise SetupError(f"cloud {cloud.name}: libcloud knows no region {region}", hint="check it in burst.toml")
     if cloud.security_groups and cloud.network is None:
         raise SetupError(f"cloud {cloud.name}: security_groups need a network", hint="name the subnet in burst.toml")
 
     def driver() -> NodeDriver:
+        secret = credential(cloud, settings, ("key", "secret"))
         opened: NodeDriver = kind(
             secret["key"],
             secret["secret"],
@@ -116,20 +98,22 @@ def _ec2(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
             region=region,
             signature_version="4",
             timeout=TIMEOUT_S,
-            **_server(cloud.endpoint),
+            **server(cloud.endpoint),
         )
         return opened
 
     arguments = {
         "ex_subnet": _named(cloud.network) if cloud.network else None,
         "ex_security_group_ids": list(cloud.security_groups) or None,
-        "ex_keyname": options.get("key_name"),
-        "ex_assign_public_ip": bool(options.get("public_address", False)),
+        "ex_keyname": chosen.get("key_name"),
+        "ex_assign_public_ip": bool(chosen.get("public_address", False)),
         # A node that powers itself off when its lease ends must not go on costing money as a stopped machine.
         "ex_terminate_on_shutdown": True,
     }
+    dialect = replace(DIALECTS["ec2"], placing=placing_in(chosen.get("subnets", {})))
+    most = _machines_a_call(cloud)
     return Ec2Fleet(
-        cloud.name, driver, sizes=sizes_of(cloud), image=image, arguments=arguments, most=_machines_a_call(cloud)
+        cloud.name, driver, sizes=sizes_of(cloud), dialect=dialect, image=image, arguments=arguments, most=most
     )
 
 
@@ -144,18 +128,18 @@ def _machines_a_call(cloud: CloudSettings) -> int:
 
 def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
     """OpenStack Nova with Keystone's version 3. ``options``: ``key_name``, ``config_drive``."""
-    application = ("application_credential_id", "application_credential_secret")
-    secret = credential(cloud, settings, ("user", "password", "project"), application)
-    options = _options(cloud, "key_name", "config_drive")
-    endpoint, image = _needed(cloud, "endpoint"), _needed(cloud, "image")
+    ways = (("user", "password", "project"), ("application_credential_id", "application_credential_secret"))
+    credential(cloud, settings, *ways)
+    chosen = options(cloud, "key_name", "config_drive")
+    endpoint, image = needed(cloud, "endpoint"), needed(cloud, "image")
     kind: Any = get_driver(Provider.OPENSTACK)
-    by_password = "password" in secret
-    user, password = (secret["user"], secret["password"]) if by_password else map(secret.__getitem__, application)
 
     def driver() -> NodeDriver:
+        secret = credential(cloud, settings, *ways)
+        by_password = "password" in secret
         opened: NodeDriver = kind(
-            user,
-            password,
+            secret["user" if by_password else ways[1][0]],
+            secret["password" if by_password else ways[1][1]],
             api_version="2.2",
             ex_force_auth_url=_identity(endpoint),
             ex_force_auth_version="3.x_password" if by_password else "3.x_appcred",
@@ -169,8 +153,8 @@ def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
     arguments: dict[str, Any] = {
         "networks": [_named(cloud.network)] if cloud.network else None,
         "ex_security_groups": [_named(group) for group in cloud.security_groups],
-        "ex_keyname": options.get("key_name"),
-        "ex_config_drive": options.get("config_drive"),
+        "ex_keyname": chosen.get("key_name"),
+        "ex_config_drive": chosen.get("config_drive"),
     }
     return LibcloudProvider(
         cloud.name, driver, sizes=sizes_of(cloud), dialect=DIALECTS["openstack"], image=image, arguments=arguments
@@ -179,7 +163,7 @@ def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
 
 def _hosts(cloud: CloudSettings, settings: Settings, keep: Keep | None = None) -> LibcloudProvider:
     """Hosts that are already there (docs/bare-metal.md). ``options``: ``hosts``, the inventory."""
-    listed = _options(cloud, "hosts").get("hosts", [])
+    listed = options(cloud, "hosts").get("hosts", [])
     try:
         hosts = TypeAdapter(list[HostSettings]).validate_python(listed)
     except ValidationError as error:
@@ -193,28 +177,22 @@ def _hosts(cloud: CloudSettings, settings: Settings, keep: Keep | None = None) -
 
 def _vms(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
     """Virtual machines on this computer (docs/virtual-machines.md). ``options``: ``packages``, in their image."""
-    packages = tuple(map(str, _options(cloud, "packages").get("packages", settings.image_packages)))
+    packages = tuple(map(str, options(cloud, "packages").get("packages", settings.image_packages)))
     image = NodeImage(settings.cache_dir, settings.image_suite, packages, kernel=True)
     most = {size.name: size.max_nodes for size in cloud.sizes}
     return open_vms(cloud.name, sizes_of(cloud), most=most, image=image, folder=settings.vms_dir / cloud.name)
 
 
-KINDS: dict[str, Opener] = {"ec2": _ec2, "openstack": _openstack, "hosts": _hosts, "vms": _vms}
+KINDS: dict[str, Opener] = {
+    "ec2": _ec2,
+    "openstack": _openstack,
+    "gce": open_gce,
+    "azure": open_azure,
+    "vultr": open_vultr,
+    "hosts": _hosts,
+    "vms": _vms,
+}
 """Kind of cloud → what opens one. A further kind is one entry here."""
-
-
-def _needed(cloud: CloudSettings, name: str) -> str:
-    if not (value := getattr(cloud, name)):
-        raise SetupError(f"cloud {cloud.name}: kind {cloud.kind} needs {name}", hint="set it in burst.toml")
-    return str(value)
-
-
-def _options(cloud: CloudSettings, *known: str) -> Mapping[str, Any]:
-    if unknown := sorted(set(cloud.options) - set(known)):
-        raise SetupError(
-            f"cloud {cloud.name}: kind {cloud.kind} has no option {unknown[0]}", hint=f"it has {', '.join(known)}"
-        )
-    return cloud.options
 
 
 def _named(thing: str) -> SimpleNamespace:
@@ -225,11 +203,3 @@ def _named(thing: str) -> SimpleNamespace:
 def _identity(endpoint: str) -> str:
     """Keystone's address as libcloud wants it: OS_AUTH_URL mostly ends with the version, which libcloud adds itself."""
     return endpoint.rstrip("/").removesuffix("/v3")
-
-
-def _server(endpoint: str | None) -> dict[str, Any]:
-    if endpoint is None:
-        return {}
-    url = urlsplit(endpoint)
-    secure = url.scheme == "https"
-    return {"host": url.hostname, "port": url.port or (443 if secure else 80), "secure": secure}

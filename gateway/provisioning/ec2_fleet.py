@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from libcloud.compute.base import Node, NodeDriver
 
 from gateway.errors import Ambiguous, CloudError, CloudInvalid, CloudTransient
 from gateway.provisioning.cloud_faults import classify
+from gateway.provisioning.dialect import Dialect
 from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.gang_user_data import beginning_at
 from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
-from gateway.provisioning.node import TAG_FIRST, Machine, MachineState, Market, NodeOrder, Size
+from gateway.provisioning.node import TAG_FIRST, Machine, MachineState, Size
 from gateway.provisioning.one_by_one import is_refusal
 
 MOST_A_CALL = 1000
@@ -41,8 +41,9 @@ class Ec2Fleet(LibcloudProvider):
         image: str,
         arguments: Mapping[str, Any],
         most: int = MOST_A_CALL,
+        dialect: Dialect = DIALECTS["ec2"],
     ) -> None:
-        super().__init__(name, driver_factory, sizes=sizes, dialect=DIALECTS["ec2"], image=image, arguments=arguments)
+        super().__init__(name, driver_factory, sizes=sizes, dialect=dialect, image=image, arguments=arguments)
         self._most = most
         self._in_vain: dict[str, int] = {}
 
@@ -87,7 +88,7 @@ class Ec2Fleet(LibcloudProvider):
                 ex_clienttoken=token,
                 ex_userdata=beginning_at(gang.user_data, first),
                 ex_metadata={**gang.tags, TAG_FIRST: str(first)},
-                **{**self._arguments, **_placing(driver, order)},
+                **{**self._arguments, **self._dialect.placing(driver, order)},
             )
         except Exception as error:  # noqa: BLE001 - drivers raise whatever their transport raises
             # Not "from error": its text may quote the request, and a traceback would show the gang's secret in it.
@@ -111,15 +112,6 @@ class Ec2Fleet(LibcloudProvider):
             except Exception as error:  # noqa: BLE001 - as above
                 detail = classify(error, changes=True).detail
                 raise Ambiguous(f"a gang was refused in part, and the rest could not be ended: {detail}") from None
-
-
-def _placing(driver: Any, order: NodeOrder) -> Mapping[str, Any]:
-    arguments: dict[str, Any] = {"ex_spot": order.market is Market.SPOT}
-    if order.zone:
-        # What the driver reads of a location; its own comes from one more call.
-        zone = SimpleNamespace(name=order.zone, region_name=driver.region_name)
-        arguments["location"] = SimpleNamespace(availability_zone=zone)
-    return arguments
 
 
 def _digest(text: str) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from libcloud.compute.base import Node, NodeDriver, NodeImage, NodeSize
 from libcloud.compute.types import NodeState
 
-from gateway.errors import Capacity, CloudError, CloudInvalid, CloudTransient, PriceUnknown
+from gateway.errors import Capacity, CloudAuth, CloudError, CloudInvalid, CloudTransient, PriceUnknown
 from gateway.provisioning.cloud_faults import classify, is_gone
+from gateway.provisioning.dialect import Dialect
+from gateway.provisioning.ec2 import EC2
 from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.node import (
     TAG_CLUSTER,
@@ -32,54 +33,17 @@ from gateway.provisioning.node import (
     Size,
 )
 from gateway.provisioning.one_by_one import one_by_one
+from gateway.provisioning.openstack import OPENSTACK
 
 _CONSOLE_CHARACTERS = 16384
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """The names that one libcloud driver has for what all of them mean."""
-
-    user_data: str
-    tags: str
-    token: str | None
-    """Its argument for a client token; None if its cloud has no such thing."""
-    kept_tags: str
-    """Where a listed node's ``extra`` has the tags."""
-    all_nodes: Callable[[Any, str], list[Node]] = lambda driver, _: driver.list_nodes()
-    """All nodes of a cluster, to the last page; those of others may be among them."""
-    has_ids: frozenset[str] = frozenset()
-    """Of "size" and "image", what the settings name by its id; the rest is looked up by id or name."""
-
-
-_EC2_XML = "{http://ec2.amazonaws.com/doc/2016-11-15/}"
-"""Namespace of the API version that libcloud's driver asks for; importing the driver for it costs every start-up."""
-
-EC2_PAGE = 200
-"""Instances asked for at a time; a reply without a limit is refused or cut short in a large account."""
-
-
-def _ec2_nodes(driver: Any, cluster: str) -> list[Node]:
-    """DescribeInstances by tag and in pages: the driver's own list_nodes asks for no page and reads no NextToken."""
-    asked = {"Action": "DescribeInstances", "MaxResults": str(EC2_PAGE)}
-    asked |= {"Filter.1.Name": f"tag:{TAG_CLUSTER}", "Filter.1.Value.1": cluster}
-    nodes: list[Node] = []
-    page: str | None = ""
-    while page is not None:
-        answer = driver.connection.request(driver.path, params={**asked, **({"NextToken": page} if page else {})})
-        for reservation in answer.object.findall(f"{_EC2_XML}reservationSet/{_EC2_XML}item"):
-            nodes += driver._to_nodes(reservation, "instancesSet/item")  # noqa: SLF001 - libcloud has no other reader
-        page = answer.object.findtext(f"{_EC2_XML}nextToken") or None
-    return nodes
-
-
 DIALECTS: Mapping[str, Dialect] = {
     "local": Dialect("ex_userdata", "ex_metadata", "ex_client_token", "tags"),
-    "ec2": Dialect(
-        "ex_userdata", "ex_metadata", "ex_clienttoken", "tags", _ec2_nodes, has_ids=frozenset({"size", "image"})
-    ),
-    "openstack": Dialect("ex_userdata", "ex_metadata", None, "metadata"),
+    "ec2": EC2,
+    "openstack": OPENSTACK,
 }
+"""Those whose particulars are the same for every account."""
 
 
 class LibcloudProvider:
@@ -126,31 +90,38 @@ class LibcloudProvider:
         return one_by_one(gang, lambda order: known.get(order.token) or self._ordered(order), self.destroy)
 
     def _ordered(self, order: NodeOrder) -> Machine:
-        with _classified(changes=False):
+        if self._dialect.order is not None:
+            with self._classified(changes=True):
+                return self._dialect.order(self._driver, order)
+        with self._classified(changes=False):
             size, image = self._size(order.size), self._image()
-        arguments: dict[str, Any] = {
-            **self._arguments,
-            self._dialect.user_data: order.user_data,
-            self._dialect.tags: dict(order.tags),
-        }
+            arguments: dict[str, Any] = {
+                **self._arguments,
+                **self._dialect.placing(self._driver, order),
+                self._dialect.user_data: order.user_data,
+                self._dialect.tags: dict(order.tags),
+            }
         if self._dialect.token is not None:
             arguments[self._dialect.token] = order.token
-        with _classified(changes=True):
+        with self._classified(changes=True):
             node = self._driver.create_node(name=order.node, size=size, image=image, **arguments)
-        return _machine(node, order.tags)
+        return _machine(node, order.tags, zone=order.zone, market=order.market)
 
     def machines(self, cluster: str) -> tuple[Machine, ...]:
         """Every machine tagged with ``cluster`` that has not ended. Raises CloudError."""
-        with _classified(changes=False):
+        with self._classified(changes=False):
+            if self._dialect.found is not None:
+                return tuple(self._dialect.found(self._driver, cluster))
             nodes = self._dialect.all_nodes(self._driver, cluster)
         tagged = ((node, self._tags(node)) for node in nodes if node.state != NodeState.TERMINATED)
-        return tuple(_machine(node, tags) for node, tags in tagged if tags.get(TAG_CLUSTER) == cluster)
+        ours = ((node, tags) for node, tags in tagged if tags.get(TAG_CLUSTER) == cluster)
+        return tuple(_machine(node, tags, **self._dialect.facts(node)) for node, tags in ours)
 
     def destroy(self, machine_id: str) -> None:
         """End the machine; ending one that is gone is no error. Raises CloudError."""
-        with _classified(changes=False):
+        with self._classified(changes=False):
             try:
-                accepted = self._driver.destroy_node(self._handle(machine_id))
+                accepted = self._dialect.end(self._driver, machine_id)
             except Exception as error:
                 if is_gone(error):
                     return
@@ -160,27 +131,30 @@ class LibcloudProvider:
 
     def console(self, machine_id: str) -> str:
         """The end of its console; "" if there is none or it cannot be had."""
-        read = getattr(self._driver, "ex_get_console_output", None)
-        if read is None:
-            return ""
         try:
-            with _classified(changes=False):
-                answer = read(self._handle(machine_id))
+            with self._classified(changes=False):
+                return self._dialect.console(self._driver, machine_id)[-_CONSOLE_CHARACTERS:]
         except CloudError:
             return ""  # only ever asked for to explain another failure
-        return (answer.get("output") or "")[-_CONSOLE_CHARACTERS:]
 
-    def leftovers(self, cluster: str) -> tuple[Leftover, ...]:  # noqa: ARG002 - the port's
-        """None: what the drivers order ends with its machine."""
-        return ()
+    def leftovers(self, cluster: str) -> tuple[Leftover, ...]:
+        """What carries the cluster's tags and belongs to no machine. Raises CloudError."""
+        with self._classified(changes=False):
+            return tuple(self._dialect.leftovers(self._driver, cluster))
 
     def clean(self, leftover: Leftover) -> None:
-        """Nothing is left."""
+        """Remove it; one that is gone is no error. Raises CloudError."""
+        with self._classified(changes=False):
+            try:
+                self._dialect.clean(self._driver, leftover)
+            except Exception as error:
+                if not is_gone(error):
+                    raise
 
     @property
     def _driver(self) -> NodeDriver:
         if not hasattr(self._thread, "driver"):
-            with _classified(changes=False):
+            with self._classified(changes=False):
                 self._thread.driver = self._factory()
         driver: NodeDriver = self._thread.driver
         return driver
@@ -192,8 +166,8 @@ class LibcloudProvider:
             raise PriceUnknown(f"the price of size {size} at {self.name} is not known", hint="set it in the settings")
 
     def _by_token(self, order: NodeOrder) -> Machine | None:
-        live = (machine for machine in self.machines(order.cluster) if machine.token == order.token)
-        return next(live, None)
+        same = (machine for machine in self.machines(order.cluster) if machine.token == order.token)
+        return next((machine for machine in same if machine.state is not MachineState.TERMINATING), None)
 
     def _size(self, name: str) -> NodeSize:
         if "size" in self._dialect.has_ids:
@@ -213,28 +187,28 @@ class LibcloudProvider:
                 return image
         raise CloudInvalid(f"{self.name} has no image {name}", hint="check the image in the settings")
 
-    def _handle(self, machine_id: str) -> Node:
-        return Node(machine_id, "", NodeState.UNKNOWN, [], [], self._driver)
-
     def _machines_of(self, nodes: Iterable[Node]) -> tuple[Machine, ...]:
-        return tuple(_machine(node, self._tags(node)) for node in nodes)
+        return tuple(_machine(node, self._tags(node), **self._dialect.facts(node)) for node in nodes)
 
     def _tags(self, node: Node) -> Mapping[str, str]:
         return node.extra.get(self._dialect.kept_tags) or {}
 
+    @contextmanager
+    def _classified(self, *, changes: bool) -> Iterator[None]:
+        try:
+            yield
+        except CloudError:
+            raise
+        except Exception as error:  # noqa: BLE001 - drivers raise whatever their transport raises
+            # Not "from error": its text may quote the request, and a traceback would show the join token in it.
+            found = classify(error, changes=changes)
+            if isinstance(found, CloudAuth):
+                # The next call logs in anew, with what the credential's file has by then.
+                vars(self._thread).pop("driver", None)
+            raise found from None
 
-@contextmanager
-def _classified(*, changes: bool) -> Iterator[None]:
-    try:
-        yield
-    except CloudError:
-        raise
-    except Exception as error:  # noqa: BLE001 - drivers raise whatever their transport raises
-        # Not "from error": its text may quote the request, and a traceback would show the join token in it.
-        raise classify(error, changes=changes) from None
 
-
-def _machine(node: Node, tags: Mapping[str, str]) -> Machine:
+def _machine(node: Node, tags: Mapping[str, str], **facts: Any) -> Machine:
     return Machine(
         id=str(node.id),
         node=tags.get(TAG_NODE, "" if TAG_GANG in tags else node.name),
@@ -244,9 +218,9 @@ def _machine(node: Node, tags: Mapping[str, str]) -> Machine:
         address=next(iter([*node.private_ips, *node.public_ips]), None),
         public_addresses=tuple(node.public_ips),
         created_at=node.created_at,
-        no_room=_no_room(node),
         gang=tags.get(TAG_GANG, ""),
         number=_place(node, tags),
+        **{"no_room": _no_room(node), **facts},
     )
 
 

@@ -11,16 +11,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure_server import AzureServer
 from ec2_server import REGION, Ec2Server
+from gce_server import GceServer
 from openstack_services import OpenStack, missing
+from vultr_server import VultrServer
 
 from gateway.errors import SetupError
+from gateway.provisioning import gce
 from gateway.provisioning.cgroups import hierarchies
 from gateway.provisioning.clouds import open_cloud
 from gateway.provisioning.gang import GangOrder
@@ -34,7 +39,13 @@ from gateway.settings import CloudSettings, CloudSizeSettings, Settings, SizeSet
 
 LOCAL = [pytest.param("container", marks=pytest.mark.root), "process"]
 BOOTING = [*LOCAL, "ec2"]
-EVERY = [*BOOTING, pytest.param("openstack", marks=[pytest.mark.root, pytest.mark.long, pytest.mark.timeout(900)])]
+FAR = ["gce", "azure", "vultr"]
+"""Clouds of which there is an API server only; their machines do not run."""
+EVERY = [
+    *BOOTING,
+    *FAR,
+    pytest.param("openstack", marks=[pytest.mark.root, pytest.mark.long, pytest.mark.timeout(900)]),
+]
 
 SIZES = (
     SizeSettings(name="small", cores=1, memory_mb=512, credits_per_hour=1.25, max_nodes=8),
@@ -90,6 +101,15 @@ class Gateway:
             return said
 
 
+_NEVER = {
+    "container": "never.was",
+    "process": "never.was",
+    "hosts": "never.was",
+    "ec2": "i-0123456789abcdef0",
+    "openstack": "00000000-0000-4000-8000-000000000000",
+}
+
+
 @dataclass
 class Site:
     """A cloud under test. ``cloud``: the local one, which is what boots the machines of all but OpenStack."""
@@ -100,33 +120,61 @@ class Site:
     open: Callable[[], LibcloudProvider]
     ec2: Ec2Server | None = None
     openstack: OpenStack | None = None
+    far: Any = None
+    """The API server of one of ``FAR``."""
 
     def provider(self) -> LibcloudProvider:
         """A new one, as a gateway that starts again would make it."""
         return self.open()
 
+    @cached_property
+    def watcher(self) -> LibcloudProvider:
+        """One that is kept, for what only looks: some logins cost a second on a busy machine."""
+        return self.open()
+
     @property
     def boots(self) -> bool:
         """Whether its machines run, and not only are said to."""
-        return self.openstack is None
+        return self.openstack is None and self.far is None
 
     @property
     def takes_tokens(self) -> bool:
         """Whether two create calls at the same moment with one token are one."""
-        return self.openstack is None
+        return self.kind not in {"openstack", "vultr"}
+
+    @property
+    def api(self) -> Any:
+        """The API server that a test can have misbehave."""
+        return self.far or self.ec2
+
+    @property
+    def never(self) -> str:
+        """The id of a machine that never was."""
+        return self.far.never if self.far is not None else _NEVER[self.kind]
 
     def told(self, machine: Machine) -> str:
-        """The join token that a machine got in its user-data: what it says itself, or else what Nova has for it."""
-        if self.openstack is None:
+        """The join token that a machine got in its user-data: said by itself, or else what its cloud has for it."""
+        if self.boots:
             return self.gateway.hello_of(machine.node)["token"]
-        server = self.openstack.ask("nova", "GET", f"/v2.1/servers/{machine.id}")["server"]
-        user_data = base64.b64decode(server["OS-EXT-SRV-ATTR:user_data"]).decode()
+        if self.openstack is None:
+            user_data = self.far.user_data(machine.id)
+        else:
+            server = self.openstack.ask("nova", "GET", f"/v2.1/servers/{machine.id}")["server"]
+            user_data = base64.b64decode(server["OS-EXT-SRV-ATTR:user_data"]).decode()
         return str(json.loads(file_in(user_data, JOIN_FILE))["token"])
+
+    def keep_secret(self, secret: dict[str, str]) -> dict[str, str]:
+        """Put another credential into the cloud's file; the one that was there."""
+        file = self.cloud.settings.secrets_dir / "far.json"
+        before: dict[str, str] = json.loads(file.read_text())
+        vars(self).pop("watcher", None)
+        file.write_text(json.dumps(secret))
+        return before
 
     def listed(self, *machine_ids: str, cluster: str = "ours") -> tuple[Machine, ...]:
         """The listing, once it has these machines and no others: clouds take their time to end one."""
         deadline = time.monotonic() + BOOT_S
-        provider = self.provider()
+        provider = self.watcher
         found = provider.machines(cluster)
         while {machine.id for machine in found} != set(machine_ids):
             assert time.monotonic() < deadline, (found, machine_ids)
@@ -231,6 +279,7 @@ def cloud_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         _require_openstack()
     cache = Path(os.environ.get("BURST_CACHE", Path(tempfile.gettempdir(), "burst-cache")))
     form = "container" if kind in {"container", "instances"} else "process"
+    gce.POLL_S = 0.05
     settings = Settings(directory=tmp_path_factory.mktemp("gateway"), cache=cache, nodes=form, sizes=SIZES)
     try:
         cloud = opened(settings)
@@ -244,6 +293,8 @@ def cloud_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
                 yield _ec2(
                     cloud, gateway, stack.enter_context(Ec2Server(cloud, {size.name: size.name for size in SIZES}))
                 )
+            case _ if kind in FAR:
+                yield _far(cloud, gateway, stack.enter_context(FAR_SERVERS[kind]()))
             case "openstack":
                 yield _openstack(cloud, gateway, stack.enter_context(OpenStack(tmp_path_factory.mktemp("openstack"))))
             case _:
@@ -258,13 +309,14 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     site: Site = request.getfixturevalue("site")
     yield
-    provider = site.provider()
     for cluster in ("ours", "theirs"):
-        for machine in provider.machines(cluster):
-            provider.destroy(machine.id)
+        for machine in site.watcher.machines(cluster):
+            site.watcher.destroy(machine.id)
         site.listed(cluster=cluster)
     if site.ec2 is not None:
-        site.ec2.forget_tokens()
+        site.ec2.wipe()
+    if site.far is not None:
+        site.far.wipe()
     # A cloud says that a machine is gone as soon as it will go.
     deadline = time.monotonic() + BOOT_S
     while left := site.traces():
@@ -301,6 +353,15 @@ def _ec2(cloud: LocalCloud, gateway: Gateway, server: Ec2Server) -> Site:
     facts = {"kind": "ec2", "region": REGION, "endpoint": server.url, "image": server.image}
     site = _of_settings(cloud, gateway, facts, {"key": server.key, "secret": server.secret})
     site.ec2 = server
+    return site
+
+
+FAR_SERVERS: dict[str, Any] = {"gce": GceServer, "azure": AzureServer, "vultr": VultrServer}
+
+
+def _far(cloud: LocalCloud, gateway: Gateway, server: Any) -> Site:
+    site = _of_settings(cloud, gateway, server.facts, server.secret)
+    site.far = server
     return site
 
 
