@@ -1,22 +1,22 @@
 """Requests of slurmctld's programs to the gateway: a file that waits for it, and a poke that it should look.
 
 Invariant: a request file appears whole or not at all, and files sort by the time of their writing; writing one never
-waits for the gateway. Standard library only: slurmctld runs these programs with a bare interpreter.
+waits for the gateway. Standard library only: slurmctld runs these programs with a bare interpreter. It waits for them,
+and most of their time is imports: what is not needed each time is imported where it is needed, and pathlib not at all.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as typing has it, whose import takes as long as all else here
+    from collections.abc import Sequence
+    from typing import Any
 
 _POKE_TIMEOUT_S = 0.2
 
@@ -31,8 +31,8 @@ def main(program: str) -> int:
         return 2
     spool, site, *both, nodes = sys.argv[1:]
     ours, theirs = split(nodes, both[0].split(",")) if both else (nodes, "")
-    code = _request(Path(spool), site, program, ours) if ours else 0
-    return (subprocess.call([both[1], theirs]) if theirs else 0) or code
+    code = _request(spool, site, program, ours) if ours else 0
+    return (_call(both[1], theirs) if theirs else 0) or code
 
 
 def split(nodes: str, sizes: Sequence[str]) -> tuple[str, str]:
@@ -41,6 +41,8 @@ def split(nodes: str, sizes: Sequence[str]) -> tuple[str, str]:
     >>> split("n[1-3],small-[1-2,7],small-x1", ["small"])
     ('small-[1-2,7]', 'n[1-3],small-x1')
     """
+    import re  # noqa: PLC0415 - see the module's docstring
+
     names = "|".join(map(re.escape, sizes))
     of_ours = re.compile(rf"(?:{names})-(?:\d+|\[[\d,-]+\])")
     parts = re.findall(r"(?:\[[^\]]*\]|[^,\[])+", nodes)
@@ -48,7 +50,13 @@ def split(nodes: str, sizes: Sequence[str]) -> tuple[str, str]:
     return ",".join(ours), ",".join(part for part in parts if part not in ours)
 
 
-def _request(spool: Path, site: str, program: str, nodes: str) -> int:
+def _call(program: str, nodes: str) -> int:
+    import subprocess  # noqa: PLC0415 - see the module's docstring
+
+    return subprocess.call([program, nodes])
+
+
+def _request(spool: str, site: str, program: str, nodes: str) -> int:
     try:
         write(spool, program, nodes, _resume_file())
     except OSError as error:
@@ -59,8 +67,8 @@ def _request(spool: Path, site: str, program: str, nodes: str) -> int:
     return 0
 
 
-def write(spool: Path, program: str, nodes: str, resume_file: dict[str, Any] | None) -> Path:
-    """Leave one request for the gateway; return its file.
+def write(spool: str | os.PathLike[str], program: str, nodes: str, resume_file: dict[str, Any] | None) -> str:
+    """Leave one request for the gateway; return its file's path.
 
     ``nodes`` is Slurm's hostlist as given ("small-[1-2]"). The text is
     ``{"program": …, "nodes": …, "resume_file": {…} | null, "at": unix time}``. Raises OSError if the disk refuses.
@@ -68,20 +76,24 @@ def write(spool: Path, program: str, nodes: str, resume_file: dict[str, Any] | N
     now = time.time_ns()
     request = {"program": program, "nodes": nodes, "resume_file": resume_file, "at": now / 1e9}
     name = f"{now:020d}-{os.getpid()}-{program}.json"
-    temporary = spool / f".{name}.new"
-    with temporary.open("w") as file:
+    temporary, final = (f"{os.fspath(spool)}/{each}" for each in (f".{name}.new", name))
+    with open(temporary, "w") as file:  # noqa: PTH123 - see the module's docstring
         json.dump(request, file)
         file.flush()
         os.fsync(file.fileno())
-    return temporary.replace(spool / name)
+    os.rename(temporary, final)  # noqa: PTH104
+    return final
 
 
 def poke(site: str) -> None:
     """Tell the gateway on the Unix socket ``site`` that a request waits; one that is away will look by itself."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_POKE_TIMEOUT_S)
-        connection.connect(site)
-        connection.sendall(b'{"program": "poke"}\n')
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_POKE_TIMEOUT_S)
+            connection.connect(site)
+            connection.sendall(b'{"program": "poke"}\n')
+    except OSError:
+        return
 
 
 def _resume_file() -> dict[str, Any] | None:
@@ -90,7 +102,8 @@ def _resume_file() -> dict[str, Any] | None:
     if not path:
         return None
     try:
-        known = json.loads(Path(path).read_text())
+        with open(path) as file:  # noqa: PTH123 - see the module's docstring
+            known = json.load(file)
     except (OSError, ValueError):
         return None
     return known if isinstance(known, dict) else None

@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from libcloud.common.types import LibcloudError
 from libcloud.compute.base import Node
 from libcloud.compute.types import NodeState
 
@@ -22,6 +21,9 @@ _LEFT = {"ports": (LeftoverKind.INTERFACE, "device_id"), "floatingips": (Leftove
 """Neutron's things, and what says that one is in use."""
 
 _DISK = "volumes"
+
+_CINDER = frozenset({"volumev3", "volumev2"})
+"""What Cinder is called in a catalogue, as far as libcloud finds it."""
 
 
 def _nodes(driver: Any, cluster: str) -> list[Node]:
@@ -63,13 +65,11 @@ def _leftovers(driver: Any, cluster: str) -> Iterator[Leftover]:
 
 
 def _volumes(driver: Any) -> list[Mapping[str, Any]]:
-    try:
-        connection = driver._get_volume_connection()  # noqa: SLF001 - version 3, or 2 where that is what there is
-        return _pages(driver, "/volumes/detail", _DISK, connection, {})
-    except LibcloudError as error:
-        if "Could not find specified endpoint" in str(error):
-            return []  # a cloud without Cinder has no volumes
-        raise
+    """Those of the project; where the catalogue has no Cinder libcloud would ask somebody else."""
+    if not _CINDER & set(driver.connection.get_service_catalog().get_service_types()):
+        return []
+    connection = driver._get_volume_connection()  # noqa: SLF001 - version 3, or 2 where that is what there is
+    return _pages(driver, "/volumes/detail", _DISK, connection, {})
 
 
 def _pages(driver: Any, path: str, key: str, connection: Any, asked: dict[str, str]) -> list[Mapping[str, Any]]:

@@ -168,6 +168,20 @@ def test_i11_a_listing_that_breaks_off_is_an_error_and_no_listing(site: Site, mo
 
 
 @on_each
+def test_an_order_that_found_no_room_is_filled_once_there_is_some(site: Site) -> None:
+    """The same order, with the same token: the cloud must not answer it with what it said before."""
+    provider = site.provider()
+    site.api.full.add("small")
+    with pytest.raises(Capacity):
+        provider.create(site.order("small-1"))
+    site.api.full.clear()
+
+    made = provider.create(site.order("small-1"))
+
+    assert [machine.id for machine in provider.machines("ours")] == [made.id]
+
+
+@on_each
 def test_an_order_gets_the_zone_that_it_names(site: Site) -> None:
     """Where the first has no room, the second may; the machine says where it is."""
     first, second = site.api.zones
