@@ -132,6 +132,8 @@ class Launcher:
                     return ""
                 undecided = False
                 refused[supply] = error
+                if self._joined_in_vain(nodes, error):
+                    return ""
                 nodes = self._refused(nodes, refused)
                 supply = None
             else:
@@ -269,6 +271,20 @@ class Launcher:
         if all(machine is None for machine in machines) and self.now() - ordered >= LISTED_WITHIN:
             return False
         self._undecided(nodes, error)
+        return True
+
+    def _joined_in_vain(self, nodes: tuple[ElasticNode, ...], error: CloudError) -> bool:
+        """Whether one of a gang joined before another was refused: all begin anew, once what was made is gone."""
+        with self.fleet() as fleet:
+            known = fleet.get_all([node.name for node in nodes])
+            mine = [known[node.name] for node in nodes if known[node.name].generation == node.generation]
+            if not any(node.state in _JOINED - UNDECIDED for node in mine):
+                return False
+            text = f"{mine[0].supply}: {error.detail}"
+            for node in mine:
+                if node.state in _JOINED - USABLE:
+                    fleet.move(node, NodeState.TERMINATING, self.now(), text, reason=text, wanted=True, **_FREE)
+        self.breakers.trip(Supply(nodes[0].supply or ""), error, self.now())
         return True
 
     def _undecided(self, nodes: tuple[ElasticNode, ...], error: CloudError) -> None:

@@ -114,8 +114,9 @@ def test_i06_a_job_of_two_nodes_starts_whole_in_the_zone_that_has_both(zoned: Zo
     assert set(nodes.values()) == {WEST}
     assert len(nodes) == 2
     assert len(zoned.site.list_nodes()) == 2
-    asked = [text for kind, text in zoned.events(*nodes) if kind in {"requested", "capacity-blocked"}]
-    assert [text.split(": ")[0] for text in asked] == [f"asking for {EAST}", EAST, f"asking for {WEST}"] * 2
+    for node in nodes:  # a node that joined before the other was refused is in its second generation by now
+        asked = [text.split(": ")[0] for kind, text in zoned.events(node) if kind in {"requested", "capacity-blocked"}]
+        assert asked in ([f"asking for {EAST}", EAST, f"asking for {WEST}"], [f"asking for {WEST}"])
 
     ended = zoned.site.finish(job)
     assert ended.state == "COMPLETED", ended.reason

@@ -9,7 +9,7 @@ from gang_site import EAST, WEST, GangSite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import BootstrapFailed
+from gateway.errors import BootstrapFailed, Capacity
 from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.provisioning.supply import Supply
 
@@ -78,6 +78,25 @@ def test_i06_a_machine_that_does_not_run_in_time_takes_the_gang_to_the_next_zone
     nodes = [site.node(name) for name in ("small-1", "small-2")]
     assert {(node.supply, node.state, node.generation) for node in nodes} == {(WEST, NodeState.IDLE, 2)}
     assert len(site.sky.live) == 2
+    assert not site.slurm.failed_nodes
+
+
+def test_i06_a_node_that_joined_before_another_was_refused_begins_anew_with_it(site):
+    """Its machine was given back already; nobody asks the same zone for it again and again."""
+    create = site.sky.create_gang
+
+    def refuse(gang):
+        site.sky.create_gang = create
+        with site.fleet() as fleet:
+            fleet.move(fleet.get("small-1"), NodeState.BOOTSTRAPPED, site.clock[0], "joined")
+        raise Capacity("zone east is full")
+
+    site.sky.create_gang = refuse
+    site.ask(7, "small-1", "small-2")
+    site.settle(10)
+
+    nodes = [site.node(name) for name in ("small-1", "small-2")]
+    assert {(node.supply, node.state, node.generation) for node in nodes} == {(WEST, NodeState.IDLE, 2)}
     assert not site.slurm.failed_nodes
 
 
