@@ -11,6 +11,7 @@ from policy_page import policy
 from pydantic_core import PydanticUndefined
 
 from gateway.cli.burst import SECTIONS, burst
+from gateway.node_types import OfferSettings
 from gateway.settings import (
     CloudSettings,
     CloudSizeSettings,
@@ -44,8 +45,9 @@ def commands() -> str:
 def settings() -> str:
     """Every setting: name, default, meaning."""
     intro = (
-        "# Configuration\n\nWritten by `make docs`. Read from `DIR/burst.toml`; a variable `BURST_SERVER_NAME`, or "
-        "`burst up --set name=value`, wins over the file. An unknown name is an error.\n\n"
+        "# Configuration\n\nWritten by `make docs`. Read from `DIR/burst.toml` and, for types of nodes, "
+        "`DIR/node-types.toml`; a variable `BURST_SERVER_NAME`, or `burst up --set name=value`, wins over the files. "
+        "An unknown name is an error.\n\n"
     )
     sizes = "\n## One of `sizes`\n\nIn the file each is a `[[sizes]]` table.\n\n"
     units = "\n## One of `units`\n\nIn the file each is a `[[units]]` table; see [money](money.md).\n\n"
@@ -58,8 +60,13 @@ def settings() -> str:
         "\n## One of `institutions`\n\nIn the file each is an `[[institutions]]` table; "
         "[sign-in.md](sign-in.md) has an example.\n\n"
     )
+    offers = (
+        "\n## One of a size's `offers`\n\nIn the file each is a `[[sizes.offers]]` table below its size, or short "
+        '"CLOUD/SIZE[@ZONE][+spot]"; see [offers.md](offers.md).\n\n'
+    )
     tables = (
         (sizes, SizeSettings),
+        (offers, OfferSettings),
         (clouds, CloudSettings),
         (cloud_sizes, CloudSizeSettings),
         (units, UnitSettings),

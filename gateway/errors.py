@@ -21,7 +21,8 @@
     ├─ Conflict              another worker or an earlier request was first
     ├─ SchedulerError        ├─ SchedulerUnavailable (retry)  └─ SchedulerRefused (Slurm's own words)
     ├─ CloudError            ├─ Capacity ├─ Quota ├─ Throttled ├─ CloudAuth ├─ CloudInvalid
-    │                        ├─ CloudTransient ├─ Ambiguous ├─ PriceUnknown └─ BootstrapFailed
+    │                        ├─ CloudTransient ├─ Ambiguous ├─ Price └─ BootstrapFailed
+    │                        └─ of Price: PriceUnknown
     ├─ SshError              ├─ HostUnreachable (retry) ├─ HostSilent ├─ HostKeyChanged └─ LoginRefused
     ├─ StoreError            ├─ StoreUnavailable (retry)  └─ ChecksumMismatch
     ├─ JobFailed             a job whose result was wanted did not complete
@@ -353,7 +354,13 @@ class Ambiguous(CloudError):
     code = "cloud_ambiguous"
 
 
-class PriceUnknown(CloudError):
+class Price(CloudError):
+    """The price is above what may be paid; nothing is launched."""
+
+    code = "cloud_price"
+
+
+class PriceUnknown(Price):
     """The offer's price is unknown or zero; nothing is launched."""
 
     code = "cloud_price_unknown"

@@ -34,6 +34,7 @@ from gateway.identity.sealing import Sealer
 from gateway.jobs.job import Attempt, Job, UnitOrder
 from gateway.jobs.stages import Stage
 from gateway.jobs.store import Part
+from gateway.jobs.terms import Rates
 from gateway.provisioning.fleet import Fleet
 from gateway.provisioning.lifecycle import USABLE, NodeState
 from gateway.slurm.hostlists import fold
@@ -174,6 +175,7 @@ def follow(job: Job, ports: Ports) -> Outcome:
     assert job.scheduler_id is not None  # noqa: S101 - QUEUED jobs have one
     if not (tasks := _tasks(job.id, job.scheduler_id, ports)):
         return _forgotten(job, ports)
+    tasks = tuple(_away(task, ports) for task in tasks)
     stands = standing(tasks)
     if job.cancel_requested and any(task.state in _CAN_BE_CANCELLED for task in stands.tasks):
         # Slurm was away when it was cancelled, or got the job at the same moment.
@@ -256,9 +258,11 @@ def billing(job: Job, ports: Ports, now: datetime) -> Bill:
     with ports.reads() as work:
         runs = work.jobs.attempts(job.id)
         latest = work.jobs.latest_attempts(job.id)
-        parts = {attempt: work.jobs.parts(attempt) for attempt in latest} if order else {}
+        paid = order is not None or job.request.terms.rates != Rates()
+        parts = {attempt: work.jobs.parts(attempt) for attempt in latest} if paid else {}
     if order is None:
-        return bill(job, runs, ports.tariff, now)
+        left = {attempt: _bytes_left(attempt, found) for attempt, found in parts.items()}
+        return bill(job, runs, ports.tariff, now, lambda attempt: left.get(attempt, 0))
     return bill_units(order, [_delivered(job, order, attempt, parts[attempt], ports) for attempt in latest])
 
 
@@ -266,6 +270,13 @@ def printed_to(job: Job, attempt: Attempt, place: Place, stream: str = "stdout")
     """The path of a run's stdout, or of its stderr, among its outputs."""
     path = attempt.stdout if stream == "stdout" else attempt.stderr
     return path.removeprefix(f"{job.work(place.directory)}/")
+
+
+def _bytes_left(attempt: Attempt, parts: Iterable[Part]) -> int:
+    """What a run left in the store; 0 until its manifest is complete."""
+    if attempt.manifest_sha256 is None:
+        return 0
+    return sum(entry.size for entry in stage_out.merged(attempt, parts).entries)
 
 
 def _delivered(job: Job, order: UnitOrder, attempt: Attempt, parts: Iterable[Part], ports: Ports) -> Delivery:
@@ -317,6 +328,12 @@ def _tasks(token: str, scheduler_id: int, ports: Ports) -> tuple[SchedulerJob, .
     return tuple(task for task in tasks if task.token == token)
 
 
+def _away(task: SchedulerJob, ports: Ports) -> SchedulerJob:
+    """A task as far as it concerns us: one that a site runs on its own nodes has none of ours, and costs nothing."""
+    home = ports.site is not None and task.nodes and not any(map(ports.site.has, task.nodes))
+    return replace(task, nodes=()) if home else task
+
+
 def _forgotten(job: Job, ports: Ports) -> Outcome:
     """slurmctld died before it had saved the job: one that never ran is given to it again, another is lost."""
     with ports.reads() as work:
@@ -340,8 +357,7 @@ def _release(job: Job, ports: Ports) -> Done:
     except NotFound:
         return _never_ran("it was gone before it was released")
     except SchedulerRefused as refusal:
-        with suppress(SchedulerRefused, NotFound):
-            ports.engine.cancel(job.scheduler_id)
+        ports.site.give_up(job.scheduler_id)
         return _never_ran(f"Slurm would not start it: {refusal.detail}")
     return Done(f"job {job.scheduler_id} of the site may start", {"scheduler_id": job.scheduler_id})
 

@@ -20,59 +20,30 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
-CREDIT = 1_000_000
-"""Micro-credits in a credit."""
+from gateway import setting_files
+from gateway.node_types import CREDIT, LOCAL_CLOUD, CloudSizeSettings, Order, Price, SizeSettings, check_offer
 
-LOCAL_CLOUD = "local"
-"""Name of this computer among the clouds."""
+__all__ = [
+    "CREDIT",
+    "DEFAULT_SIZES",
+    "DEFAULT_UNITS",
+    "LOCAL_CLOUD",
+    "SOCKET_PATH_MAX",
+    "CloudSettings",
+    "CloudSizeSettings",
+    "InstitutionSettings",
+    "Settings",
+    "SiteSettings",
+    "SizeSettings",
+    "UnitSettings",
+]
 
 _THIS_COMPUTER = ("127.0.0.1", "::1", "localhost")
 
 SOCKET_PATH_MAX = 107
 """Longest path of a Unix socket in bytes (unix(7), sun_path)."""
-
-
-class SizeSettings(BaseModel):
-    """One size of Slurm nodes; the local cloud offers it, other clouds may."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(
-        pattern=r"^[a-z][a-z0-9]{0,15}$", description="also the prefix of the node names: small-1, small-2, …"
-    )
-    cores: int = Field(ge=1)
-    memory_mb: int = Field(ge=128)
-    gpus: int = Field(
-        default=0, ge=0, description="declared as Slurm GRES gpu; the local cloud has no devices behind them"
-    )
-    credits_per_hour: float = Field(gt=0, description="price of one node for one hour, in credits")
-    max_nodes: int = Field(ge=1, le=500)
-    offers: tuple[str, ...] = Field(
-        default=(),
-        description='where its nodes come from, as "CLOUD/SIZE", first choice first; default: the local cloud alone, '
-        '"local/NAME"',
-    )
-
-    @property
-    def supplies(self) -> tuple[str, ...]:
-        """``offers``, or what stands for none."""
-        return self.offers or (f"{LOCAL_CLOUD}/{self.name}",)
-
-
-class CloudSizeSettings(BaseModel):
-    """One size of machine that a cloud offers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(min_length=1, max_length=64, description="the cloud's own name of it: t3.small, m1.small, …")
-    cores: int = Field(ge=1)
-    memory_mb: int = Field(ge=128)
-    gpus: int = Field(default=0, ge=0)
-    credits_per_hour: float = Field(gt=0, description="what it costs the site, in credits; jobs pay their size's price")
-    max_nodes: int = Field(ge=1, le=500, description="most of them at once")
 
 
 class CloudSettings(BaseModel):
@@ -102,12 +73,43 @@ class CloudSettings(BaseModel):
     )
     poll_s: float = Field(default=3.0, ge=0, description="its machines are listed at most this often")
     sizes: tuple[CloudSizeSettings, ...] = Field(min_length=1)
+    location: str = Field(
+        default="", max_length=64, description="where it is: clouds of one location send data to each other for nothing"
+    )
+    egress_credits_per_gb: Price | Literal[0] = Field(
+        default="book", description="what a GB that leaves it costs, in credits; 0: nothing; an unknown price counts 0"
+    )
+    price_list: str | None = Field(
+        default=None, pattern=r"^https?://", description="where burst offers update reads its prices; default: its own"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="what only this kind knows")
 
-    @field_validator("endpoint")
+    @property
+    def place(self) -> str:
+        """Its location, which is itself unless it is named."""
+        return self.location or self.name
+
+    @property
+    def price_region(self) -> str:
+        """The region that its prices are of: its own, or that of its zone."""
+        return self.region or str(self.options.get("location") or self.options.get("zone", "").rpartition("-")[0])
+
+    @property
+    def egress_ucr_per_gb(self) -> int | None:
+        """None: the price book has it."""
+        return None if isinstance(self.egress_credits_per_gb, str) else round(self.egress_credits_per_gb * CREDIT)
+
+    @field_validator("egress_credits_per_gb")
+    @classmethod
+    def _no_gift(cls, price: float | str) -> float | str:
+        if not isinstance(price, str) and not 0 <= price < float("inf"):
+            raise ValueError("a price is not below 0")
+        return price
+
+    @field_validator("endpoint", "price_list")
     @classmethod
     def _private(cls, endpoint: str | None) -> str | None:
-        """User-data carries a one-time token: it leaves this computer encrypted or not at all."""
+        """User-data carries a one-time token, and prices decide: they travel encrypted or not at all."""
         if endpoint and endpoint.startswith("http://") and urlsplit(endpoint).hostname not in _THIS_COMPUTER:
             raise ValueError("http is for this computer only; use https")
         return endpoint
@@ -154,6 +156,18 @@ DEFAULT_UNITS = (
 )
 
 
+class BurstSettings(BaseModel):
+    """Which waiting jobs of a site's own partitions may go to the cloud too; docs/site.md has a worked example."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    partitions: tuple[str, ...] = Field(default=(), description="partitions whose jobs may; none: only who asks")
+    accounts: tuple[str, ...] = Field(default=(), description='Slurm accounts whose jobs may; ["*"]: all of them')
+    after_min: int = Field(default=30, ge=0, description="only those that Slurm expects to start later than this")
+    max_jobs: int = Field(default=20, ge=0, description="moved only while fewer of the site's jobs are in the cloud")
+    max_credits: float | None = Field(default=None, gt=0, description="most that one moved job may cost, in credits")
+
+
 class SiteSettings(BaseModel):
     """A site's own Slurm cluster that the gateway serves, in place of one of its own; burst site install sets it."""
 
@@ -163,6 +177,13 @@ class SiteSettings(BaseModel):
     munge_key: Path = Field(default=Path("/etc/munge/munge.key"), description="the site's key, for nodes that join")
     partition: str = Field(
         default="cloud", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$", description="partition whose jobs go to the cloud"
+    )
+    cli_filter: bool = Field(
+        default=False, description="the site's commands run cli_filter.lua, which must then be on every host of users"
+    )
+    burst: BurstSettings = Field(default=BurstSettings(), description="which waiting jobs may go to the cloud too")
+    same_names: bool = Field(
+        default=True, description="a site's user whom nobody has linked is the gateway's of the same name"
     )
     users: dict[str, str] = Field(
         default={}, description="the site's user names → the gateway's, where they differ; one name each way"
@@ -224,21 +245,6 @@ DEFAULT_SIZES = (
 )
 
 
-class HostSettings(BaseModel):
-    """One host that is already there and that the gateway may use as a node."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
-    address: str = Field(min_length=1, description="IP address or name")
-    port: int = Field(default=22, ge=1, le=65535, description="of its sshd")
-    user: str = Field(default="root", min_length=1, description="whom to log in as; another than root needs sudo")
-    host_key: str = Field(
-        min_length=1, description='"ssh-ed25519 AAAA…", as ssh-keyscan prints it; another key is refused'
-    )
-    size: str = Field(description="the name of one of the sizes: what the host counts as")
-
-
 class Settings(BaseSettings):
     """A gateway's settings. Times are in seconds, memory in MiB, money in credits."""
 
@@ -272,6 +278,18 @@ class Settings(BaseSettings):
         default=DEFAULT_SIZES, validate_default=True, description="sizes of the local cloud; for a site, without GPUs"
     )
     clouds: tuple[CloudSettings, ...] = Field(default=(), description="clouds beside the local one; see docs/clouds.md")
+    order: Order = Field(
+        default="listed",
+        description="listed: a size's offers are asked as they are listed; cheapest: by what the job would cost there, "
+        "machines and data together, as listed where that is equal",
+    )
+    currencies: dict[str, float] = Field(
+        default={}, description="credits for one unit of a currency of the price book: { USD = 10.0 }"
+    )
+    prices_good_days: int = Field(default=30, ge=1, description="an older price of the price book is warned of")
+    store_location: str = Field(
+        default=LOCAL_CLOUD, description='where the store is, by a cloud\'s location; "local": on this site'
+    )
     node_address: str | None = Field(
         default=None,
         description="address of this computer that nodes in other clouds reach; default: the local cloud's own",
@@ -303,6 +321,15 @@ class Settings(BaseSettings):
     )
     idle_s: int = Field(default=30, ge=1, description="Slurm's SuspendTime: an idle node is released after this time")
     resume_timeout_s: int = Field(default=180, ge=30, description="Slurm's ResumeTimeout")
+    lease_s: int = Field(
+        default=900, ge=5, le=86400, description="a node that hears nothing from the gateway for twice as long ends"
+    )
+    lease_grace_s: int = Field(
+        default=3600, ge=0, description="so much longer it lives if a job runs on it, or its outputs wait for the store"
+    )
+    node_memory_percent: int = Field(
+        default=90, ge=1, le=100, description="a node with less of its size's memory is quarantined"
+    )
     gang_wait_s: int = Field(
         default=300,
         ge=1,
@@ -362,6 +389,16 @@ class Settings(BaseSettings):
         """A site's GresTypes and gres.conf are its own, so its cloud partition has no GPUs."""
         return tuple(size for size in sizes if not size.gpus) if info.data.get("site") else sizes
 
+    @field_validator("currencies")
+    @classmethod
+    def _rates(cls, currencies: dict[str, float]) -> dict[str, float]:
+        for name, rate in currencies.items():
+            if not re.fullmatch(r"[A-Z]{3}", name):
+                raise ValueError(f"{name} is no currency; write its three capital letters, such as USD")
+            if not 0 < rate < float("inf"):
+                raise ValueError(f"{name}: a rate is more than 0")
+        return currencies
+
     @field_validator("institutions")
     @classmethod
     def _differ(cls, institutions: tuple[InstitutionSettings, ...]) -> tuple[InstitutionSettings, ...]:
@@ -383,14 +420,18 @@ class Settings(BaseSettings):
         """Each offer is a size of a known cloud, and no smaller than what Slurm is told of its nodes."""
         if len({LOCAL_CLOUD, *(cloud.name for cloud in self.clouds)}) <= len(self.clouds):
             raise ValueError(f"clouds: names differ, and none is {LOCAL_CLOUD}")
+        if len({size.name for size in self.sizes}) < len(self.sizes):
+            raise ValueError("sizes: names differ")
         sizes: dict[str, SizeSettings | CloudSizeSettings] = {f"{LOCAL_CLOUD}/{size.name}": size for size in self.sizes}
         sizes |= {f"{cloud.name}/{size.name}": size for cloud in self.clouds for size in cloud.sizes}
         for size in self.sizes:
             for offer in size.offers:
-                if offer not in sizes:
-                    raise ValueError(f"size {size.name}: there is no offer {offer}; there are {', '.join(sizes)}")
-                if less := _less(sizes[offer], size):
-                    raise ValueError(f"size {size.name}: its offer {offer} has less {less}")
+                check_offer(size, offer, sizes)
+        if self.site is not None and (kept := next((size for size in self.sizes if size.min_nodes), None)):
+            raise ValueError(f"size {kept.name}: min_nodes is not for a site's cluster; its SuspendExcNodes is its own")
+        places = {LOCAL_CLOUD, *(cloud.place for cloud in self.clouds)}
+        if self.store_location not in places:
+            raise ValueError(f"store_location: no cloud is at {self.store_location}; there are {', '.join(places)}")
         return self
 
     @classmethod
@@ -404,8 +445,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What is given in code wins over the environment, which wins over the file."""
         given = init_settings() if isinstance(init_settings, InitSettingsSource) else {}
-        file = Path(given["directory"]) / "burst.toml" if "directory" in given else None
-        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls, file)
+        directory = Path(given["directory"]) if "directory" in given else None
+        return init_settings, _Environment(settings_cls), *setting_files.sources(settings_cls, directory)
 
     @property
     def cache_dir(self) -> Path:
@@ -457,11 +498,6 @@ class Settings(BaseSettings):
     def spool_dir(self) -> Path:
         """Requests of slurmctld's programs that the gateway has yet to take."""
         return self.directory / "spool"
-
-
-def _less(offer: SizeSettings | CloudSizeSettings, size: SizeSettings) -> str:
-    """What an offer has less of than a size promises; "" if of nothing."""
-    return next((what for what in ("cores", "memory_mb", "gpus") if getattr(offer, what) < getattr(size, what)), "")
 
 
 class _Environment(EnvSettingsSource):

@@ -6,6 +6,8 @@ Invariant: they run Debian's own systemd and sshd; all that they know of a gatew
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +15,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bmc import Outlet
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from gateway.errors import SshError
+from gateway.host_settings import HostSettings
+from gateway.provisioning.instance import Instance, Instances
 from gateway.provisioning.local_cloud import LocalCloud
-from gateway.settings import HostSettings, Settings, SizeSettings
+from gateway.provisioning.node_host import Life
+from gateway.settings import Settings, SizeSettings
 from gateway.ssh.authority import Authority
 from gateway.ssh.session import Door, Session, connect
 
@@ -51,9 +57,10 @@ class Metal:
     def door(self) -> Door:
         return Door(self.address, "root", self.host_key)
 
-    def settings(self, size: str) -> HostSettings:
+    def settings(self, size: str, **more: object) -> HostSettings:
         """As an administrator would write it down."""
-        return HostSettings(name=self.name, address=self.address, host_key=self.host_key, size=size)
+        facts = {"name": self.name, "address": self.address, "host_key": self.host_key, "size": size}
+        return HostSettings.model_validate(facts | more)
 
     def login(self, authority: Authority) -> Session:
         """A session as root."""
@@ -66,10 +73,66 @@ class Metal:
         assert done.code == 0, done.complaint
         return done.text.splitlines()
 
+    @property
+    def on(self) -> bool:
+        """Whether it has power: whether its processes are there."""
+        return self.cloud.host.life(self._instance) in {Life.STARTING, Life.RUNNING}
+
+    def switch_on(self) -> None:
+        """It boots with the files that it had."""
+        instance = self._instance
+        self.cloud.host.kill(instance)
+        self.cloud.host.start(instance)
+
+    def shut_down(self) -> None:
+        """Press its power button: systemd of a container hears it as a signal (systemd(1), SIGRTMIN+4)."""
+        pid = int((self._instance.folder / "machine.pid").read_text().split()[0])
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGRTMIN + 4)
+
+    def cut(self) -> None:
+        """Take the power away."""
+        self.cloud.host.kill(self._instance)
+
+    @property
+    def _instance(self) -> Instance:
+        return next(each for each in Instances(self.cloud.settings.cloud_dir) if each.name == self.name)
+
     def halt(self) -> None:
         """Pull the plug."""
         (node,) = (node for node in self.cloud.driver().list_nodes() if node.name == self.name)
         self.cloud.driver().destroy_node(node)
+
+
+@dataclass
+class MetalOutlet(Outlet):
+    """A host's plug, as its controller sees it: whether it is on is the host's own matter."""
+
+    metal: Metal = None  # type: ignore[assignment]
+    deaf: bool = False
+    """The system does not hear its power button."""
+    dead: bool = False
+    """It gets power and does not boot."""
+
+    def __post_init__(self) -> None:
+        self._lit = False
+
+    def is_on(self) -> bool:
+        return self._lit if self.dead else self.metal.on
+
+    def switch(self, *, on: bool, word: str) -> None:
+        self.asked.append(word)
+        if self.dead:
+            self._lit = on
+        if self.stuck or self.dead or on == self.metal.on:
+            return
+        if on:
+            self.metal.switch_on()
+        elif word.startswith("Graceful"):
+            if not self.deaf:
+                self.metal.shut_down()
+        else:
+            self.metal.cut()
 
 
 @contextmanager

@@ -8,8 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.accounting.catalogue import order_line
-from gateway.accounting.tariff import Line, Tariff
+from gateway.accounting.tariff import Line, Tariff, data_line
 from gateway.jobs.job import Resources, UnitOrder
+from gateway.jobs.terms import Rates
+
+
+@dataclass(frozen=True)
+class Data:
+    """What each node of a task fetches, what the task leaves, and what a GB of them costs."""
+
+    rates: Rates
+    in_bytes: int = 0
+    out_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -25,17 +35,20 @@ class Quote:
         return sum(line.amount_ucr for line in self.lines)
 
 
-def quote(resources: Resources, offer: str, nodes: int, tariff: Tariff) -> Quote:
+def quote(resources: Resources, offer: str, nodes: int, tariff: Tariff, data: Data | None = None) -> Quote:
     """Price ``nodes`` nodes for the whole time limit, for every task of the array. Raises PriceUnknown.
 
-    Each task is rounded up by itself, as its bill will be.
+    Each task is rounded up by itself, as its bill will be. Data that costs something is a line of its own.
     """
     tasks, limit = resources.array_tasks, resources.time_limit_s
     text = f"{_count(nodes, 'node')} of {offer} for {_duration(limit)} at most"
     if tasks > 1:
         text = f"{tasks} tasks, each {text}"
     line = tariff.line(offer, text, nodes * limit)
-    return Quote(offer, (Line(line.text, line.quantity * tasks, line.unit, line.amount_ucr * tasks),))
+    lines = [Line(line.text, line.quantity * tasks, line.unit, line.amount_ucr * tasks)]
+    if data is not None and (moved := data_line(data.rates, data.in_bytes * nodes, data.out_bytes, tasks)) is not None:
+        lines.append(moved)
+    return Quote(offer, tuple(lines))
 
 
 def quote_units(resources: Resources, offer: str, order: UnitOrder) -> Quote:

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gateway.accounting.receipt_form import RECEIPT_TYPE, canonical
-from gateway.accounting.tariff import Line, Tariff
+from gateway.accounting.tariff import Line, Tariff, data_line
 from gateway.accounting.units import format_credits
 from gateway.errors import BadSignature
 from gateway.jobs.job import NO_TASK, Attempt, Job
+from gateway.jobs.terms import Rates
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,27 @@ class Signer(Protocol):
         """A compact JWS over ``payload``."""
 
 
-def bill(job: Job, attempts: Iterable[Attempt], tariff: Tariff, now: datetime) -> Bill:
+def bill(
+    job: Job,
+    attempts: Iterable[Attempt],
+    tariff: Tariff,
+    now: datetime,
+    left: Callable[[Attempt], int] = lambda _: 0,
+) -> Bill:
     """A line for each attempt that ran, by the second, at most the job's hold. Raises PriceUnknown.
 
-    An attempt without an end is counted until ``now``; one that never started costs nothing.
+    An attempt without an end is counted until ``now``; one that never started costs nothing. Prices are those that the
+    job was quoted; ``left`` is how many bytes an attempt left, which is asked only where data costs something.
     """
-    lines = [tariff.line(job.offer, _what(attempt, seconds), len(attempt.nodes) * seconds)
-             for attempt in attempts if (seconds := _seconds(attempt, now))]  # fmt: skip
+    terms = job.request.terms
+    if terms.node_ucr_per_hour:
+        tariff = Tariff({job.offer: terms.node_ucr_per_hour})
+    ran = [(attempt, seconds) for attempt in attempts if (seconds := _seconds(attempt, now))]
+    lines = [tariff.line(job.offer, _what(attempt, seconds), len(attempt.nodes) * seconds) for attempt, seconds in ran]
+    if terms.rates != Rates():
+        inputs = sum(each.size for each in job.request.burst.stage_in)
+        moved = (_data(attempt, terms.rates, inputs, left(attempt)) for attempt, _ in ran)
+        lines += [line for line in moved if line is not None]
     over = sum(line.amount_ucr for line in lines) - job.hold_ucr
     if over > 0:
         lines.append(Line(f"not charged: above the hold of {format_credits(job.hold_ucr)}", 1, "hold", -over))
@@ -126,8 +141,15 @@ def _seconds(attempt: Attempt, now: datetime) -> int:
     return max(1, math.ceil(((attempt.ended_at or now) - attempt.started_at).total_seconds()))
 
 
+def _data(attempt: Attempt, rates: Rates, input_bytes: int, left_bytes: int) -> Line | None:
+    return data_line(rates, input_bytes * len(attempt.nodes), left_bytes, who=_who(attempt))
+
+
 def _what(attempt: Attempt, seconds: int) -> str:
     nodes = f"{len(attempt.nodes)} node{'' if len(attempt.nodes) == 1 else 's'}"
+    return f"{_who(attempt)}{nodes} for {seconds} s"
+
+
+def _who(attempt: Attempt) -> str:
     task = "" if attempt.task == NO_TASK else f"task {attempt.task}, "
-    run = f"run {attempt.number + 1}, " if attempt.number else ""
-    return f"{task}{run}{nodes} for {seconds} s"
+    return f"{task}run {attempt.number + 1}, " if attempt.number else task

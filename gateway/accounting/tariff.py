@@ -11,9 +11,11 @@ from typing import Final, Protocol
 
 from gateway.accounting.units import format_credits
 from gateway.errors import PriceUnknown
+from gateway.jobs.terms import Rates
 
 HOUR_S: Final = 3600
 NODE_SECOND: Final = "node-second"
+BYTE: Final = "byte"
 
 
 class Priced(Protocol):
@@ -36,6 +38,14 @@ class Line:
     quantity: int
     unit: str
     amount_ucr: int
+
+
+def data_line(rates: Rates, in_bytes: int, out_bytes: int, tasks: int = 1, who: str = "") -> Line | None:
+    """What so much data of each task costs on its way; None if nothing."""
+    if not (amount := rates.cost_ucr(in_bytes, out_bytes)):
+        return None
+    text = f"{who}data between places, {in_bytes} B in and {out_bytes} B out{' a task' if tasks > 1 else ''}"
+    return Line(text, tasks * (in_bytes + out_bytes), BYTE, tasks * amount)
 
 
 @dataclass(frozen=True)

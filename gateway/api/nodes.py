@@ -16,6 +16,48 @@ def nodes(gateway: TheGateway, caller: TheUser) -> list[wire.NodeView]:
     return gateway.fleet.views(caller)
 
 
+@router.post("/nodes")
+def create(gateway: TheGateway, caller: TheUser, body: wire.NodeCreateRequest) -> list[wire.NodeView]:
+    """Have machines made before a job needs them (administrators)."""
+    return gateway.node_admin.create(caller, body)
+
+
+@router.get("/nodes/{name}")
+def node(gateway: TheGateway, caller: TheUser, name: str) -> wire.NodeView:
+    """One node, with or without a machine."""
+    return gateway.fleet.view(caller, name)
+
+
+@router.get("/nodes/{name}/console")
+def console(gateway: TheGateway, caller: TheUser, name: str) -> wire.ConsoleView:
+    """The end of a machine's console (administrators)."""
+    return gateway.node_admin.console(caller, name)
+
+
+@router.post("/nodes/{name}/drain")
+def drain(gateway: TheGateway, caller: TheUser, name: str, body: wire.NodeDrainRequest) -> wire.NodeView:
+    """Let no more jobs start on a node (administrators)."""
+    return gateway.node_admin.drain(caller, name, body)
+
+
+@router.post("/nodes/{name}/resume")
+def resume(gateway: TheGateway, caller: TheUser, name: str) -> wire.NodeView:
+    """Take a drain back (administrators)."""
+    return gateway.node_admin.resume(caller, name)
+
+
+@router.post("/nodes/{name}/destroy")
+def destroy(gateway: TheGateway, caller: TheUser, name: str, body: wire.NodeDestroyRequest) -> wire.NodeView:
+    """End a node's machine (administrators)."""
+    return gateway.node_admin.destroy(caller, name, body)
+
+
+@router.get("/reconciliation")
+def reconciliation(gateway: TheGateway, caller: TheUser) -> wire.ReconciliationView:
+    """What the gateway would do next with each node and machine; nothing is done (administrators)."""
+    return gateway.reconciliation.outlook(caller)
+
+
 @router.get("/offers")
 def offers(gateway: TheGateway, caller: TheUser) -> list[wire.OfferView]:
     """What can be had, and for how much."""
@@ -37,9 +79,23 @@ def ssh(
 
 
 @router.post("/nodes/self/lease", tags=["machines"])
-def lease(gateway: TheGateway, node: TheNode) -> wire.LeaseReply:
-    """A node renews its lease."""
-    return gateway.nodes.lease(node)
+def lease(gateway: TheGateway, node: TheNode, body: wire.LeaseRequest) -> wire.LeaseReply:
+    """A node renews its lease, and says what it has."""
+    return gateway.leases.renew(node, body)
+
+
+@router.post("/nodes/self/preempted", tags=["machines"])
+def preempted(gateway: TheGateway, node: TheNode, body: wire.PreemptedRequest) -> wire.Nothing:
+    """A node's cloud has announced that it takes the machine back."""
+    gateway.leases.preempted(node, body)
+    return wire.Nothing()
+
+
+@router.post("/nodes/self/leave", tags=["machines"])
+def leave(gateway: TheGateway, node: TheNode, body: wire.LeaveRequest) -> wire.Nothing:
+    """A node ends itself."""
+    gateway.leases.leave(node, body)
+    return wire.Nothing()
 
 
 @router.post("/nodes/self/prolog", tags=["machines"])

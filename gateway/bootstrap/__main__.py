@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.bootstrap import site
+from gateway.bootstrap import site, site_people
 from gateway.bootstrap.audit import audit
 from gateway.bootstrap.checks import check
 from gateway.bootstrap.lifecycle import down, make_ready, up
 from gateway.errors import BurstError
+from gateway.setting_files import place_of
 from gateway.settings import Settings
 
 
@@ -29,7 +30,9 @@ def main() -> int:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        return _failed(f"{directory / 'burst.toml'}: {key}: {first['msg']}", "docs/configuration.md lists the settings")
+        words = first["msg"].removeprefix("Value error, ")
+        place = place_of(directory, first["loc"])
+        return _failed(f"{place}: {key or 'settings'}: {words}", "docs/configuration.md lists the settings")
     except KeyboardInterrupt:
         return _failed("interrupted", "burst down ends what was started")
     if answer is not None:
@@ -38,7 +41,7 @@ def main() -> int:
 
 
 def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | None:
-    assignments = dict(item.partition("=")[::2] for item in options.set)
+    assignments = _assignments(options)
     match options.verb:
         case "up" if not options.foreground:
             return up(directory, assignments, _tell)
@@ -53,18 +56,27 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
         case "check" | "audit":
             return check(directory) if options.verb == "check" else audit(directory, options.known)
         case _:
-            of_keys = options.verb.startswith("keys-")
-            return _of_keys(options, directory) if of_keys else _of_site(options, directory, assignments)
+            kinds = {"keys": _of_keys, "hosts": _of_hosts, "site": _of_site, "offers": _update_offers}
+            return kinds[options.verb.partition("-")[0]](options, directory)
 
 
-def _of_site(options: argparse.Namespace, directory: Path, assignments: dict[str, str]) -> dict[str, Any]:
+def _of_site(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    assignments = _assignments(options)
     match options.verb:
         case "site-install":
-            return site.install(directory, assignments, _tell, dry_run=options.dry_run)
-        case "site-uninstall":
-            return site.uninstall(directory, _tell, dry_run=options.dry_run)
+            return site.install(directory, assignments, _tell, apply=options.apply)
+        case "site-remove":
+            return site.remove(directory, _tell, apply=options.apply)
+        case "site-people":
+            return site_people.people(directory, options.link and tuple(options.link), options.unlink)
         case _:
-            return site.add_user(directory, options.name, options.credits)
+            return site_people.add_user(directory, options.name, options.credits)
+
+
+def _update_offers(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    from gateway.bootstrap import offers  # noqa: PLC0415 - libcloud takes a while to import
+
+    return offers.update(directory, options.cloud, options.source, _tell)
 
 
 def _of_keys(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
@@ -73,6 +85,16 @@ def _of_keys(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     if options.verb == "keys-list":
         return keys.listed(directory)
     return keys.rotate(directory, options.ring or keys.RINGS, options.key_file, _tell)
+
+
+def _of_hosts(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    from gateway.bootstrap import hosts  # noqa: PLC0415 - libcloud and paramiko take a while to import
+
+    return hosts.listed(directory) if options.verb == "hosts-list" else hosts.checked(directory, options.host)
+
+
+def _assignments(options: argparse.Namespace) -> dict[str, str]:
+    return dict(item.partition("=")[::2] for item in options.set)
 
 
 def _serve(settings: Settings) -> None:
@@ -84,17 +106,23 @@ def _serve(settings: Settings) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.bootstrap", description=__doc__)
-    lives = ("up", "down", "check", "audit", "serve", "keys-list", "keys-rotate")
-    verbs = (*lives, "site-install", "site-uninstall", "site-user")
+    files = ("keys-list", "keys-rotate", "hosts-list", "hosts-check", "offers-update")
+    lives = ("up", "down", "check", "audit", "serve", *files)
+    verbs = (*lives, "site-install", "site-remove", "site-people", "site-user")
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("--dir", dest="directory", type=Path, required=True)
     parser.add_argument("--foreground", action="store_true")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
-    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--apply", action="store_true")
+    parser.add_argument("--link", nargs=2, metavar=("UNIX_NAME", "USER"))
+    parser.add_argument("--unlink", metavar="UNIX_NAME")
     parser.add_argument("--name")
+    parser.add_argument("--host", action="append", default=[])
     parser.add_argument("--known", metavar="HASH")
     parser.add_argument("--ring", action="append", choices=("signing", "credentials", "sealing"))
     parser.add_argument("--key-file", type=Path)
+    parser.add_argument("--cloud", action="append", default=[])
+    parser.add_argument("--from", dest="source", type=Path)
     parser.add_argument("--credits", type=float, default=0.0)
     return parser.parse_args()
 

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gateway.accounting.tariff import Tariff
 from gateway.api import sts as sts_door
 from gateway.bootstrap.clock import utc_now
 from gateway.bootstrap.machine import Machine
-from gateway.bootstrap.prices import offers_of
+from gateway.bootstrap.prices import placing_of, tariff_of
 from gateway.bootstrap.provisioning import know_nodes, lister_of, polls_of, provisioner_of
 from gateway.bootstrap.rings import signing_keys
-from gateway.bootstrap.services import arrivals_of, services
+from gateway.bootstrap.services import arrivals_of, services, site_people
 from gateway.engines.run import Place
 from gateway.engines.site_slurm import SiteSlurm
 from gateway.engines.slurm_conf import PARTITION
@@ -25,6 +24,7 @@ from gateway.runner.arrivals import Arrivals
 from gateway.runner.budgets import BudgetRunner
 from gateway.runner.job_keys import JobKeyRunner
 from gateway.runner.jobs import JobRunner
+from gateway.runner.minimum import MinimumRunner
 from gateway.runner.nodes import NodeRunner
 from gateway.runner.site import NodesReady, SiteServer
 from gateway.service.gateway import Gateway
@@ -44,6 +44,7 @@ class Assembled:
     jobs: JobRunner
     job_keys: JobKeyRunner
     budgets: BudgetRunner
+    minimum: MinimumRunner
     site: SiteServer
     arrivals: Arrivals | None
     """Only of a gateway that serves a site's own cluster."""
@@ -58,21 +59,35 @@ def assemble(settings: Settings, machine: Machine) -> Assembled:
     slurm = machine.slurm if isinstance(machine.slurm, SiteSlurm) else None
     ports = _ports(settings, machine, database, ring)
     ready = NodesReady()
-    supplies = Supplies.of(settings)
+    placing = placing_of(settings, ports)
+    supplies = Supplies.of(settings, placing)
     lister = lister_of(settings, machine)
     heartbeat = Heartbeat(polls_of(settings))
-    provisioner = provisioner_of(machine, database, ports, supplies, lister, heartbeat=heartbeat)
+    provisioner = provisioner_of(
+        machine, database, ports, supplies, lister, heartbeat=heartbeat, breakers=placing.breakers
+    )
     node_runner = NodeRunner(provisioner, lister, ports.engine, settings.spool_dir, ready, heartbeat=heartbeat)
     hands = Hands()
     job_runner = JobRunner(ports, hands)
     gateway = services(
-        settings, machine, ports, audience=machine.audience, hands=hands, nodes=node_runner, jobs=job_runner
+        settings,
+        machine,
+        ports,
+        audience=machine.audience,
+        hands=hands,
+        nodes=node_runner,
+        jobs=job_runner,
+        placing=placing,
+        blind=lister.blind,
     )
     site = SiteServer(settings.run_dir / "site.sock", ready, node_runner.wake, owner=slurm.slurm_user if slurm else -1)
     know_nodes(settings, database)
     budgets = BudgetRunner(ports, job_runner.wake)
-    arrivals = arrivals_of(settings, machine, ports, audience=machine.audience, hands=hands, jobs=job_runner)
-    return Assembled(gateway, node_runner, job_runner, JobKeyRunner(ports), budgets, site, arrivals, database)
+    arrivals = arrivals_of(
+        settings, machine, ports, audience=machine.audience, hands=hands, jobs=job_runner, placing=placing
+    )
+    minimum = MinimumRunner(ports.engine, {size.name: size.min_nodes for size in settings.sizes})
+    return Assembled(gateway, node_runner, job_runner, JobKeyRunner(ports), budgets, minimum, site, arrivals, database)
 
 
 def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRing) -> Ports:
@@ -91,7 +106,7 @@ def _ports(settings: Settings, machine: Machine, database: Database, ring: KeyRi
         reads=reads,
         engine=machine.slurm.engine(),
         store=machine.store.open(),
-        tariff=Tariff.of(offers_of(settings, machine)),
+        tariff=tariff_of(settings),
         ring=ring,
         sealer=machine.sealer,
         place=_place(settings, machine),
@@ -121,5 +136,5 @@ def store_environment(machine: Machine) -> dict[str, str]:
 def _place(settings: Settings, machine: Machine) -> Place:
     if settings.site is None:
         return Place(machine.job_directory, machine.job_user, frozenset({PARTITION}))
-    names = {ours: theirs for theirs, ours in settings.site.users.items()}
+    names = site_people(settings).unix_names
     return Place(machine.job_directory, None, partition=settings.site.partition, unix_names=names)

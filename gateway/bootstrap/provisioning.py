@@ -18,6 +18,7 @@ from gateway.bootstrap.machine import Machine
 from gateway.engines.power import Power
 from gateway.errors import BurstError, NotFound
 from gateway.identity.join import token_hash
+from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.gang_user_data import GangUserData, one_time_token, render_gang
@@ -54,7 +55,14 @@ class GangJoin:
 
 
 def provisioner_of(
-    machine: Machine, database: Database, ports: Ports, supplies: Supplies, lister: Lister, *, heartbeat: Heartbeat
+    machine: Machine,
+    database: Database,
+    ports: Ports,
+    supplies: Supplies,
+    lister: Lister,
+    *,
+    heartbeat: Heartbeat,
+    breakers: Breakers,
 ) -> Provisioner:
     """Who makes and ends nodes."""
 
@@ -76,6 +84,7 @@ def provisioner_of(
         power,
         utc_now,
         supplies,
+        breakers,
         blind=lister.blind,
         join_within=within,
         limits=limits_of(machine.settings),
@@ -159,7 +168,8 @@ def _invitation(machine: Machine, node: ElasticNode) -> Join:
         audience=machine.audience,
         generation=node.generation,
         user_authority=machine.node_authority.public_line,
-        facts=machine.node_facts(),
+        # Before it has joined, too, a machine that hears nothing from the gateway ends itself.
+        facts={**machine.node_facts(), "lease_seconds": machine.settings.lease_s},
     )
     return Join(token_hash(token), render(data))
 

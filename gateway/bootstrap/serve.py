@@ -77,6 +77,7 @@ def _running(parts: Assembled, machine: Machine) -> Iterator[None]:
     parts.jobs.start()
     parts.job_keys.start()
     parts.budgets.start()
+    parts.minimum.start()
     if parts.arrivals is not None:
         parts.arrivals.start()
     try:
@@ -87,6 +88,7 @@ def _running(parts: Assembled, machine: Machine) -> Iterator[None]:
             parts.arrivals.stop()
         parts.site.shutdown()
         parts.job_keys.stop()
+        parts.minimum.stop()
         parts.budgets.stop()
         parts.jobs.stop()
         parts.nodes.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 from gateway.bootstrap.clock import utc_now
 from gateway.bootstrap.institutions import providers_of
 from gateway.bootstrap.machine import Machine
-from gateway.bootstrap.prices import catalogue_of, limits_of, offers_of
+from gateway.bootstrap.prices import catalogue_of, limits_of
 from gateway.bootstrap.rings import credential_keys
 from gateway.bootstrap.sealing_key import keeper
 from gateway.bootstrap.secret_file import kept
+from gateway.engines.site_people import SitePeople
+from gateway.engines.site_policy import BurstPolicy
 from gateway.engines.slurm_conf import PARTITION
 from gateway.errors import DoiRefused
 from gateway.identity.authenticate import Verifier
@@ -22,6 +25,8 @@ from gateway.identity.passkeys import RelyingParty
 from gateway.identity.site_key import SiteKey, new_key
 from gateway.identity.specification import Voucher
 from gateway.provisioning import seed
+from gateway.provisioning.fleet import ElasticNode
+from gateway.provisioning.inventory import Promise, promise_of
 from gateway.publishing.datacite import DataCite
 from gateway.route import Hands, Ports
 from gateway.runner.arrivals import Arrivals
@@ -40,27 +45,32 @@ from gateway.service.institutions import InstitutionService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
+from gateway.service.leases import Inspection, LeaseService
 from gateway.service.links import LinkService
 from gateway.service.money import MoneyService
+from gateway.service.node_admin import NodeAdminService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeFacts, NodeService
 from gateway.service.objects import ObjectService
 from gateway.service.passkeys import PasskeyService
 from gateway.service.people import PeopleService
+from gateway.service.placing import Placing
 from gateway.service.principals import PrincipalService
 from gateway.service.proofs import ProofService
 from gateway.service.publications import PublicationService, Publisher
+from gateway.service.reconciliation import Clouds, ReconciliationService
 from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.sharing import SharingService
+from gateway.service.site_claims import SiteClaims, SiteClaimService
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
 from gateway.service.tokens import TokenService
 from gateway.service.users import UserService
 from gateway.service.waiting import WaitingService
-from gateway.settings import Settings
+from gateway.settings import CREDIT, Settings, SiteSettings
 from slurm_plugins.agent.one_file import agent_text
 
 
@@ -73,6 +83,8 @@ def services(
     hands: Hands,
     nodes: NodeRunner,
     jobs: JobRunner,
+    placing: Placing,
+    blind: Callable[[str], bool],
 ) -> Gateway:
     """All services of one gateway."""
     verifier = Verifier(audience, settings.clock_skew_s)
@@ -80,7 +92,6 @@ def services(
     credentials = Credentials(credential_ring, machine.url, audience)
     lifetime = timedelta(hours=settings.session_hours)
     limits = limits_of(settings)
-    offers = offers_of(settings, machine)
     facts = NodeFacts(
         audience=audience,
         slurm_conf_server=machine.slurm.conf_server,
@@ -90,7 +101,10 @@ def services(
         job_user=machine.job_user or machine.slurm.user,
         voucher=Voucher(machine.secret),
         key_bucket=machine.store.access.bucket if ports.job_keys else None,
+        lease_s=settings.lease_s,
+        grace_s=settings.lease_grace_s,
     )
+    inspection = Inspection(ports.engine, partial(_promise, settings))
     job_service = JobService(ports)
     people = PeopleService(
         ports.works,
@@ -108,9 +122,15 @@ def services(
     registration = RegistrationService(people, open=settings.registration == "open")
     browsers = BrowserService(people)
     party = RelyingParty.of(people.site_url, f"Burst Gateway {settings.name}")
+    fleet = FleetService(ports.reads, placing, utc_now, blind)
+    clouds = Clouds(
+        machine.provider.clouds,
+        lambda cloud: machine.provider.machines_at(cloud, machine.cluster),
+        lambda: machine.provider.leftovers(machine.cluster),
+    )
     return Gateway(
         people=people,
-        submission=SubmissionService(ports, offers, catalogue_of(settings), limits, hands, jobs.wake),
+        submission=SubmissionService(ports, placing, catalogue_of(settings), limits, hands, jobs.wake),
         jobs=job_service,
         money=MoneyService(ports.works, ports.reads, catalogue_of(settings), utc_now),
         proofs=ProofService(ports.reads, job_service, ports.ring, audience, utc_now),
@@ -126,18 +146,24 @@ def services(
             utc_now,
             lambda task: ports.site.send_back(task.id, NOT_PAID) if ports.site else None,
         ),
-        joining=JoinService(ports.works, verifier, facts, nodes.wake, utc_now),
+        leases=LeaseService(ports.works, ports.engine, facts, inspection, nodes.wake, utc_now),
+        joining=JoinService(ports.works, verifier, facts, nodes.wake, utc_now, inspection),
         node_logins=NodeLoginService(ports.works, ports.engine, machine.node_authority, utc_now),
-        fleet=FleetService(ports.reads, offers),
+        node_admin=NodeAdminService(
+            ports.works, fleet, ports.engine, machine.provider, nodes.provisioner, nodes.wake, utc_now
+        ),
+        reconciliation=ReconciliationService(ports.reads, ports.engine, clouds, nodes.provisioner.limits, utc_now),
+        fleet=fleet,
         job_keys=JobKeyService(ports.works, credentials, ports.job_keys, utc_now),
         tokens=TokenService(ports.works, ports.reads, credentials, job_service, utc_now),
         objects=ObjectService(ports.works, ports.store, utc_now),
         slurm=SlurmService(ports, job_service, machine.slurm.engine(), PARTITION),
-        accounting=SlurmAccounting(ports, settings.name, PARTITION, {offer.name: offer.cores for offer in offers}),
+        accounting=SlurmAccounting(ports, settings.name, PARTITION, {size.name: size.cores for size in settings.sizes}),
         shared_files=SharedFiles(None if machine.isolated else _witness(settings)),
         devices=DeviceService(people),
         sessions=SessionService(people),
         principals=PrincipalService(people),
+        site_claims=SiteClaimService(people, ports.ring, settings.site.partition if settings.site else None),
         registration=registration,
         factors=FactorService(people),
         users=UserService(people, registration),
@@ -179,6 +205,12 @@ def _publisher(settings: Settings, machine: Machine) -> Publisher:
     return Publisher(name, base, registry)
 
 
+def _promise(settings: Settings, node: ElasticNode) -> Promise:
+    """What the machine of a node owes; nothing, once its size is in the settings no more."""
+    size = next((size for size in settings.sizes if size.name == node.offer), None)
+    return promise_of(size, node.supply or node.offer, settings.node_memory_percent) if size else Promise()
+
+
 def _witness(settings: Settings) -> Path:
     """A file of mode 0600 outside the secrets: whoever reads it is, or may act as, the user of process nodes."""
     path = settings.run_dir / "shared-files"
@@ -198,13 +230,41 @@ def _read_something(ports: Ports) -> None:
 
 
 def arrivals_of(
-    settings: Settings, machine: Machine, ports: Ports, *, audience: str, hands: Hands, jobs: JobRunner
+    settings: Settings,
+    machine: Machine,
+    ports: Ports,
+    *,
+    audience: str,
+    hands: Hands,
+    jobs: JobRunner,
+    placing: Placing,
 ) -> Arrivals | None:
     """Who welcomes jobs of a site's own sbatch; None without a site."""
     if settings.site is None or ports.site is None:
         return None
     secret = keeper(machine.sealer)(settings.secrets_dir / "site-jobs.jwk", new_key)
     key = SiteKey.read(secret, settings.name, audience)
-    offers, users = offers_of(settings, machine), settings.site.users
-    service = ArrivalService(ports, ports.site, key, users, offers, limits_of(settings), hands, jobs.wake)
-    return Arrivals(ports.site, service.welcome)
+    people = site_people(settings)
+    claims = SiteClaims(ports.works, ports.ring, people)
+    service = ArrivalService(ports, ports.site, key, people, claims, placing, limits_of(settings), hands, jobs.wake)
+    return Arrivals(ports.site, service, _policy(settings.site))
+
+
+def site_people(settings: Settings) -> SitePeople:
+    """Who of a site's users is who at the gateway. Raises ValueError without a site."""
+    if settings.site is None:
+        raise ValueError("these settings name no site")
+    file = settings.directory / "site" / "people.json"
+    return SitePeople(file, settings.site.users, same_names=settings.site.same_names)
+
+
+def _policy(site: SiteSettings) -> BurstPolicy:
+    said = site.burst
+    return BurstPolicy(
+        cloud=site.partition,
+        partitions=frozenset(said.partitions),
+        accounts=frozenset(said.accounts),
+        after_s=said.after_min * 60,
+        max_jobs=said.max_jobs,
+        most_ucr=None if said.max_credits is None else int(said.max_credits * CREDIT),
+    )

@@ -22,6 +22,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "up": "lifecycle: Start a gateway, its Slurm, store and local cloud in one directory.",
         "down": "lifecycle: Stop all of it; no process and no node is left.",
         "check": "lifecycle: Say what this machine or a running gateway lacks.",
+        "hosts": "hosts: Show and check the hosts that are already there.",
         "demo": "demo: Take one job through the whole gateway and check its result.",
     },
     "Login": {
@@ -62,9 +63,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "budget": "budget: Show, set or remove what accounts may spend.",
         "report": "report: Say what was spent, by month, account or user.",
         "credit": "money: Give credits to an account (admins only).",
-        "nodes": "nodes: List the elastic nodes; log in to one.",
+        "nodes": "nodes: List the elastic nodes; boot, drain, end, look into or log in to one.",
+        "reconcile": "reconcile: Compare records, Slurm and clouds; say what happens next.",
         "audit": "audit: Say who did what, under which authorisation, at what price.",
-        "offers": "nodes: List what can be had, and for how much.",
+        "offers": "offers: List what can be had, for how much, and what is shut; update prices.",
     },
     "Keys of a gateway on this machine": {
         "keys": "keys: List the keys that sign and seal; replace them by new ones.",

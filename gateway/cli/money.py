@@ -13,6 +13,7 @@ import click
 from gateway.cli.connection import connected
 from gateway.cli.display import moment, show_facts, show_json, show_table
 from gateway.cli.invocation import examples, job_argument, json_option
+from gateway.cli.offers import show_choices
 from gateway.client.money import from_credits, in_credits
 from gateway.wire import Quote, QuoteLine, Receipt
 
@@ -106,6 +107,9 @@ def show_quote(quote: Quote) -> None:
             ("Account", f"{quote.account} has {in_credits(quote.balance_ucr)} available"),
         ]
     )
+    if quote.choices:
+        click.echo("\nOffers that were considered, with what machines and data would cost the site there:")
+        show_choices(quote.choices)
 
 
 def show_lines(lines: Sequence[QuoteLine]) -> None:

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from gateway.cli.display import rich_table
-from gateway.cli.nodes import NODE_COLUMNS, node_row
+from gateway.cli.node_admin import NODE_COLUMNS, node_row
 from gateway.client.gateway import Gateway
 from gateway.wire import JobView, NodeView
 

@@ -1,4 +1,4 @@
-"""burst nodes, nodes ssh, offers.
+"""burst nodes and its subcommands.
 
 Invariant: nothing is filtered; a node that fails is shown with its reason.
 """
@@ -10,22 +10,21 @@ import json
 import click
 
 from gateway.cli.connection import connected
-from gateway.cli.display import ago, show_json, show_table
+from gateway.cli.display import show_json, show_table
 from gateway.cli.invocation import examples, json_option
-from gateway.client.money import in_credits
-from gateway.wire import NodeView
-
-NODE_COLUMNS = ("Node", "State", "Offer", "Address", ">Job", "Since", "Reason")
+from gateway.cli.node_admin import NODE_COLUMNS, console, create, destroy, drain, node_row, resume, show
 
 
 @click.group(
     invoke_without_command=True,
-    epilog=examples("burst nodes", "burst nodes --json | jq -r '.[].name'", "burst nodes ssh small-1"),
+    epilog=examples(
+        "burst nodes", "burst nodes --json | jq -r '.[].name'", "burst nodes show small-1", "burst nodes ssh small-1"
+    ),
 )
 @json_option
 @click.pass_context
 def nodes(context: click.Context, as_json: bool) -> None:
-    """List the elastic nodes that exist or are being made."""
+    """List the elastic nodes that exist or are being made: since when, why, at what cost, and until when leased."""
     if context.invoked_subcommand is not None:
         return
     with connected() as gateway:
@@ -68,35 +67,5 @@ def ssh(context: click.Context, name: str, command: tuple[str, ...], *, as_json:
     context.exit(code)
 
 
-@click.command(epilog=examples("burst offers", "burst offers --json"))
-@json_option
-def offers(as_json: bool) -> None:
-    """List the sizes of node that can be had, their prices, and how many are in use."""
-    with connected() as gateway:
-        found = gateway.offers()
-    if as_json:
-        show_json(found)
-        return
-    columns = ("Offer", "Cloud", ">Cores", ">Memory", ">GPUs", ">In use", ">At most", ">Price of a node hour")
-    show_table(
-        columns,
-        [
-            (
-                offer.name,
-                offer.provider,
-                str(offer.cores),
-                f"{offer.memory_mb} MiB",
-                str(offer.gpus),
-                str(offer.in_use),
-                str(offer.max_nodes),
-                in_credits(offer.price_ucr_per_hour),
-            )
-            for offer in found
-        ],
-    )
-
-
-def node_row(node: NodeView) -> tuple[str, ...]:
-    """One node, as NODE_COLUMNS has it."""
-    job = "" if node.job is None else str(node.job)
-    return (node.name, node.state, node.offer, node.address or "", job, ago(node.since), node.reason)
+for command in (show, create, drain, resume, destroy, console):
+    nodes.add_command(command)

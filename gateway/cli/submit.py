@@ -110,7 +110,9 @@ def submit(typed: CommandLine) -> int:
     epilog=examples("burst quote job.sh", "burst quote -N4 --time=2:00:00 job.sh --json"),
 )
 def quote(typed: CommandLine) -> None:
-    """Say what a job can cost at most; nothing is created, nothing is uploaded.
+    """Say what a job can cost at most, which offers are considered for it and why one is chosen.
+
+    Nothing is created, nothing is uploaded. What the job can cost at most is what submitting it would hold.
 
     Takes what `burst submit` takes.
     """

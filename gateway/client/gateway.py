@@ -224,6 +224,10 @@ class Gateway:
         """The elastic nodes that exist or are being made."""
         return self.session.get("/nodes", tuple[wire.NodeView, ...])
 
+    def node(self, name: str) -> wire.NodeView:
+        """One node, with or without a machine. Raises NotFound."""
+        return self.session.get(f"/nodes/{_part(name)}", wire.NodeView)
+
     def node_login(self, node: str, public_key: str) -> wire.NodeLogin:
         """A certificate to log in to a node with, for a key "ssh-ed25519 BASE64". Raises Refused, NotFound."""
         body = wire.NodeLoginRequest(public_key=public_key)

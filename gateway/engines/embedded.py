@@ -26,7 +26,7 @@ from gateway.engines.slurm_conf import HEAD_CONF, ClusterPlan, Form, NodeGroup, 
 from gateway.engines.slurm_daemons import SlurmDaemons
 from gateway.engines.slurmrest import SlurmRestEngine
 from gateway.errors import BurstError, SchedulerRefused, SetupError
-from gateway.settings import SOCKET_PATH_MAX, Settings, SizeSettings
+from gateway.settings import CREDIT, SOCKET_PATH_MAX, Settings, SizeSettings
 
 _LOOPBACK = "127.0.0.1"
 _TOKEN_LIFE_S = 600
@@ -195,6 +195,7 @@ class EmbeddedSlurm:
             resume_timeout_s=settings.resume_timeout_s,
             default_time_limit_min=settings.default_time_limit_min,
             max_time_limit_min=settings.max_time_limit_min,
+            memory_percent=settings.node_memory_percent,
         )
 
     def _daemons(self) -> SlurmDaemons:
@@ -238,6 +239,11 @@ class EmbeddedSlurm:
             raise SchedulerRefused(done.stderr.strip() or f"scontrol ended with {done.returncode}")
 
 
+def weight_of(size: SizeSettings) -> int:
+    """In Slurm's order of nodes; a price that is not yet known counts as a credit a core."""
+    return max(1, (size.price_ucr_per_hour or size.cores * CREDIT) // 1000)
+
+
 def node_groups(sizes: Iterable[SizeSettings], first_port: int | None) -> tuple[NodeGroup, ...]:
     """The nodes of each size, the cheap ones first in Slurm's order; with ports in a row where they need them."""
     groups = []
@@ -248,8 +254,11 @@ def node_groups(sizes: Iterable[SizeSettings], first_port: int | None) -> tuple[
             cpus=size.cores,
             memory_mb=size.memory_mb,
             gpus=size.gpus,
-            weight=max(1, round(size.credits_per_hour * 1000)),
+            gpu_files=size.gpu_files,
+            weight=weight_of(size),
             first_port=first_port,
+            gpu_type=size.gpu_type,
+            kept=size.min_nodes,
         )
         groups.append(group)
         first_port = None if first_port is None else first_port + size.max_nodes

@@ -58,6 +58,12 @@ class Power:
             if task.id == job and node in task.nodes and task.state in {"RUNNING", "SUSPENDED"}:
                 self.engine.requeue(task.id)
 
+    def drain(self, node: str, reason: str) -> None:
+        """No more jobs there; what runs, may end. A drain that is there already is left as it is, whoever set it."""
+        known = self._known(node)
+        if known is not None and "DRAIN" not in known.states:
+            self.engine.update_nodes([node], "DRAIN", _ours(reason))
+
     def gone(self, node: str) -> None:
         """The node's machine is gone: it has no job any more, and may be asked for again."""
         known = self._known(node)

@@ -22,12 +22,9 @@ LAUNCH_PATIENCE_S = 3600
 REMEMBER_S = 86400
 """MinJobAge: how long slurmctld remembers an ended job, and so how long a gateway may be away."""
 
+_CONTROLLER = "enable_configless,idle_on_node_suspend,power_save_interval=1,power_save_min_interval=0"
 _POWER = (
     ("ReconfigFlags", "KeepPowerSaveSettings"),
-    (
-        "SlurmctldParameters",
-        "enable_configless,idle_on_node_suspend,power_save_interval=1,power_save_min_interval=0",
-    ),
     # Latency: by default a scheduling pass may wait 3 s for more submissions, and backfill 30 s.
     ("SchedulerParameters", "sched_min_interval=0,batch_sched_delay=0,bf_interval=5,bf_continue,sbatch_wait_nodes"),
 )
@@ -49,6 +46,12 @@ class NodeGroup:
     """Slurm fills nodes of a low weight first: give the cheap ones the low weights."""
     first_port: int | None = None
     """Process form: slurmd's port on the first node, the others follow. Container form: None, all use 6818."""
+    gpu_files: str = ""
+    """Their device files on each node (gres.conf(5), File); "": there are none."""
+    gpu_type: str = ""
+    """Slurm's name of the GPUs; "" where they have none."""
+    kept: int = 0
+    """So many are never given back for being idle."""
 
     @property
     def nodes(self) -> str:
@@ -88,6 +91,8 @@ class ClusterPlan:
     resume_timeout_s: int = 180
     default_time_limit_min: int = 60
     max_time_limit_min: int = 1440
+    memory_percent: int = 90
+    """How much of a node's memory it must have to be Slurm's (node_reg_mem_percent)."""
 
 
 def render(plan: ClusterPlan) -> Mapping[str, str]:
@@ -115,6 +120,7 @@ def _everywhere(plan: ClusterPlan) -> Lines:
         ("DebugFlags", "NO_CONF_HASH"),
         *_execution(plan),
         *_timeouts(plan),
+        ("SlurmctldParameters", f"{_CONTROLLER},node_reg_mem_percent={plan.memory_percent}"),
         *_POWER,
     )
 
@@ -151,7 +157,9 @@ def _execution(plan: ClusterPlan) -> Lines:
 
 
 def _timeouts(plan: ClusterPlan) -> Lines:
-    return (
+    if kept := ",".join(f"{group.name}-[1-{group.kept}]" for group in plan.groups if group.kept):
+        yield "SuspendExcNodes", kept
+    yield from (
         ("MessageTimeout", 20),
         ("BatchStartTimeout", LAUNCH_PATIENCE_S),
         ("MinJobAge", REMEMBER_S),
@@ -195,7 +203,7 @@ def node_line(group: NodeGroup, form: Form, address: str) -> str:
     words = [f"NodeName={group.nodes} State=CLOUD CPUs={group.cpus} RealMemory={group.memory_mb}"]
     words.append(f"Feature={group.name} Weight={group.weight}")
     if group.gpus:
-        words.append(f"Gres=gpu:{group.gpus}")
+        words.append(f"Gres=gpu:{f'{group.gpu_type}:' if group.gpu_type else ''}{group.gpus}")
     if form == "process":
         words.append(f"NodeAddr={address} Port={_ports(group)}")
     return " ".join(words)
@@ -209,9 +217,13 @@ def _ports(group: NodeGroup) -> str:
 
 
 def _gres(group: NodeGroup) -> str:
-    """GPUs without hardware. Slurm drops a GPU that has no device file and wants each file's name to be another one."""
-    files = ",".join(f"/dev{'/' * card}null" for card in range(1, group.gpus + 1))
-    return f"NodeName={group.nodes} Name=gpu File={files}\n"
+    """Explicit, as AutoDetect finds nothing for a node in the cloud that is not there yet.
+
+    GPUs without hardware: Slurm drops a GPU that has no device file and wants each file's name to be another one.
+    """
+    files = group.gpu_files or ",".join(f"/dev{'/' * card}null" for card in range(1, group.gpus + 1))
+    kind = f" Type={group.gpu_type}" if group.gpu_type else ""
+    return f"NodeName={group.nodes} Name=gpu{kind} File={files}\n"
 
 
 def _text(lines: Lines) -> str:

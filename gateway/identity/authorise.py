@@ -48,6 +48,9 @@ class Action(StrEnum):
     MANAGE_PRINCIPALS = "manage service principals here"
     SEE_NODES = "see the nodes"
     SEE_OFFERS = "see the offers"
+    RUN_NODES = "boot, drain and end nodes"
+    SEE_CONSOLE = "read this node's console"
+    RECONCILE = "see what becomes of all machines"
     SEE_PEERS = "see the trusted gateways"
     TRUST_PEERS = "say which gateways are trusted"
     TRAVEL = "go to another gateway"
@@ -63,6 +66,7 @@ class Action(StrEnum):
     LEAVE_GROUP = "leave this group"
     LEAD_GROUP = "change who is in this group"
     CREATE_GROUP = "create groups"
+    CLAIM_UNIX_USER = "say which user of the site they are"
 
 
 class Who(StrEnum):
@@ -117,6 +121,9 @@ POLICY: Mapping[Action, Rule] = {
     Action.MANAGE_PRINCIPALS: Rule(Who.LEADER, Scope.PEOPLE_WRITE),
     Action.SEE_NODES: Rule(Who.ANYONE, Scope.NODES_READ),
     Action.SEE_OFFERS: Rule(Who.ANYONE, Scope.NODES_READ),
+    Action.RUN_NODES: Rule(Who.ADMIN, Scope.NODES_WRITE),
+    Action.SEE_CONSOLE: Rule(Who.ADMIN, Scope.NODES_READ),
+    Action.RECONCILE: Rule(Who.ADMIN, Scope.NODES_READ),
     Action.SEE_PEERS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
     Action.TRUST_PEERS: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
     Action.TRAVEL: Rule(Who.ANYONE, Scope.JOBS_WRITE),
@@ -127,6 +134,7 @@ POLICY: Mapping[Action, Rule] = {
     Action.SET_FACTORS: Rule(Who.ANYONE, Scope.PEOPLE_WRITE),
     Action.SEE_USERS: Rule(Who.ADMIN, Scope.PEOPLE_READ),
     Action.CHANGE_USERS: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
+    Action.CLAIM_UNIX_USER: Rule(Who.ANYONE, Scope.PEOPLE_WRITE),
     Action.SEE_GROUPS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
     Action.SEE_GROUP: Rule(Who.MEMBER, Scope.PEOPLE_READ),
     Action.LEAVE_GROUP: Rule(Who.MEMBER, Scope.PEOPLE_WRITE),

@@ -18,12 +18,13 @@ from gateway.intake.script import Directive
 MICRO = 1_000_000
 """Micro-credits in a credit."""
 
-_KNOWN = frozenset({"stage-in", "stage-out", "account-to", "max-cost", "units"})
+_KNOWN = frozenset({"stage-in", "stage-out", "account-to", "max-cost", "units", "output-size", "market"})
 _REFUSED = {
     "publish": "a job is published once it has ended: burst publish ID --title …",
 }
 _UNITS = re.compile(r"([a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)*@v[1-9][0-9]{0,3}):([1-9][0-9]{0,11})", re.ASCII)
 _AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([BKMGT])?", re.ASCII)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE | re.ASCII)
 
 
@@ -55,10 +56,14 @@ class Requests:
     account_to: str | None = None
     max_cost_ucr: int | None = None
     units: Units | None = None
+    output_bytes: int = 0
+    """What a task will leave, by its owner's estimate; 0: not told."""
+    on_demand: bool = False
+    """``--market=on-demand``: no machines that are taken back at short notice."""
 
 
 def read(lines: Iterable[Directive]) -> Requests:
-    """Read ``#BURST`` lines: ``--stage-in``, ``--stage-out``, ``--account-to``, ``--max-cost`` and ``--units``.
+    """Read ``#BURST`` lines: inputs, outputs and their size, account, most cost, simulation units, market.
 
     Raises ``ScriptError`` with the line: an unknown option, a bad value, a destination outside the working directory
     or named twice.
@@ -69,6 +74,7 @@ def read(lines: Iterable[Directive]) -> Requests:
     account: str | None = None
     cost: int | None = None
     units: Units | None = None
+    output_bytes, on_demand = 0, False
     for word in words:
         name, value = _split(word)
         match name:
@@ -82,9 +88,13 @@ def read(lines: Iterable[Directive]) -> Requests:
                 account = value
             case "units":
                 units = _units(value, word, units)
+            case "output-size":
+                output_bytes = _size(value, word)
+            case "market":
+                on_demand = _market(value, word)
             case _:
                 cost = _credits(value, word)
-    return Requests(tuple(stage_in.values()), tuple(stage_out), account, cost, units)
+    return Requests(tuple(stage_in.values()), tuple(stage_out), account, cost, units, output_bytes, on_demand)
 
 
 def destination_of(path: str) -> str:
@@ -101,7 +111,10 @@ def _split(word: tokens.Word) -> tuple[str, str]:
     if name in _REFUSED:
         raise _wrong(word, f"#BURST --{name} is not supported: {_REFUSED[name]}", "remove it")
     if not word.text.startswith("--") or name not in _KNOWN:
-        known = "--stage-in=SRC[:DEST], --stage-out=GLOB, --account-to=NAME, --max-cost=CREDITS and --units=CODE:N"
+        known = (
+            "--stage-in=SRC[:DEST], --stage-out=GLOB, --output-size=SIZE, --account-to=NAME, --max-cost=CREDITS, "
+            "--units=CODE:N and --market=on-demand|any"
+        )
         raise _wrong(word, f"unknown #BURST option: {word.text}", f"there are {known}")
     if not equals or not value:
         raise _wrong(word, f"#BURST --{name} needs a value", f"write --{name}=VALUE, without a blank around =")
@@ -163,6 +176,19 @@ def _units(value: str, word: tokens.Word, before: Units | None) -> Units:
     if not (match := _UNITS.fullmatch(value)):
         raise _wrong(word, f"#BURST --units={value}: not CODE:N", "write for example --units=mc.sweep@v1:10000")
     return Units(match[1], int(match[2]), word.line)
+
+
+def _size(value: str, word: tokens.Word) -> int:
+    """Bytes of a number with K, M, G or T, which are powers of 1000."""
+    if not (match := _SIZE.fullmatch(value)):
+        raise _wrong(word, f"#BURST --output-size={value}: not a size", "write for example --output-size=20G")
+    return int(Decimal(match[1]) * 1000 ** "BKMGT".index(match[2] or "B"))
+
+
+def _market(value: str, word: tokens.Word) -> bool:
+    if value not in {"on-demand", "any"}:
+        raise _wrong(word, f"#BURST --market={value}: not a market", "write --market=on-demand or --market=any")
+    return value == "on-demand"
 
 
 def _wrong(word: tokens.Word, message: str, hint: str) -> ScriptError:

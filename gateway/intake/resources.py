@@ -51,6 +51,7 @@ def resources_of(options: Mapping[str, str]) -> Resources:
         tasks_per_node=per_node,
         time_limit_s=units.minutes(options["time"]) * 60,
         array_tasks=_array_tasks(options),
+        gpu_types=_gpu_types(options),
     )
 
 
@@ -109,6 +110,16 @@ def _gpus(options: Mapping[str, str], tasks: int, nodes: int) -> tuple[int, int]
         # Spread evenly, each node has at least this many.
         per_node = -(-total // nodes)
     return per_node, total
+
+
+def _gpu_types(options: Mapping[str, str]) -> tuple[str, ...]:
+    """The kinds that are named, as in ``--gpus=a100:2`` or ``--gres=gpu:a100``, each once."""
+    wanted = [options.get(name, "") for name in ("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket")]
+    items = [item.removeprefix("gpu:") for value in wanted for item in value.split(",")]
+    gres = (item.removeprefix("gres/") for item in options.get("gres", "").split(","))
+    items += [item.removeprefix("gpu:") for item in gres if item.startswith("gpu:")]
+    kinds = (re.split("[:=]", item)[0] for item in items)
+    return tuple(dict.fromkeys(kind.lower() for kind in kinds if kind and not kind[0].isdigit()))
 
 
 def _gpu_count(value: str) -> int:

@@ -59,6 +59,8 @@ def read(request: wire.SubmitRequest, *, default_time_limit_s: int, max_time_lim
             account_to=found.burst.account_to,
             max_cost_ucr=found.burst.max_cost_ucr,
             units=UnitOrder(**vars(found.burst.units)) if found.burst.units else None,
+            output_bytes=found.burst.output_bytes,
+            on_demand=found.burst.on_demand,
         ),
         environment={
             **(request.environment if request.in_place and "ALL" in _items(exported or "") else {}),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.jobs.stages import Stage
+from gateway.jobs.terms import Terms
 
 NO_TASK = -1
 """``Attempt.task`` of a job that is no array."""
@@ -36,6 +37,8 @@ class Resources:
     gpus: int = 0
     """GPUs of the whole job; 0: not given."""
     memory_mb_per_cpu: int = 0
+    gpu_types: tuple[str, ...] = ()
+    """Slurm's names of the GPUs that it will have, and no others; none: any."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,10 @@ class BurstOptions:
     max_cost_ucr: int | None = None
     units: UnitOrder | None = None
     """None: node time is paid."""
+    output_bytes: int = 0
+    """What a task will leave, by its owner's estimate; 0: not told."""
+    on_demand: bool = False
+    """Not to be put on machines that are taken back at short notice."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,7 @@ class JobRequest:
     own."""
     site_directory: str = ""
     """Working directory of a job that came by a site's own sbatch; "" for one that the gateway submits itself."""
+    terms: Terms = field(default_factory=Terms)
 
 
 @dataclass(frozen=True)

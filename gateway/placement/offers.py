@@ -19,3 +19,4 @@ class Offer:
     gpus: int
     max_nodes: int
     price_ucr_per_hour: int
+    gpu_type: str = ""

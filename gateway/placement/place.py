@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.errors import NoOfferFits
 from gateway.jobs.fit import nodes_on
 from gateway.jobs.job import Resources
 from gateway.placement.offers import Offer
+
+HOUR_S: Final = 3600
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,13 @@ class Placement:
         return self.nodes * self.offer.price_ucr_per_hour
 
 
-def place(resources: Resources, offers: Iterable[Offer]) -> Placement:
-    """The cheapest placement. Raises NoOfferFits, which says what is too much and the most that there is."""
+def place(
+    resources: Resources, offers: Iterable[Offer], data_ucr: Callable[[Placement], int] = lambda _: 0
+) -> Placement:
+    """The cheapest placement. Raises NoOfferFits, which says what is too much and the most that there is.
+
+    ``data_ucr`` is what one task's data costs there, beside its nodes for the whole time limit.
+    """
     priced = [offer for offer in offers if offer.price_ucr_per_hour > 0]
     if not priced:
         raise NoOfferFits("No offer has a price.", hint="an administrator sets prices in burst.toml")
@@ -38,10 +46,22 @@ def place(resources: Resources, offers: Iterable[Offer]) -> Placement:
     if not fitting:
         reason = _too_many_nodes(choices, priced) if choices else _too_big_a_node(resources, priced)
         raise NoOfferFits(reason, hint="`burst offers` shows what can be had")
-    return min(fitting, key=lambda choice: (choice.price_ucr_per_hour, choice.offer.cores, choice.offer.name))
+    return min(fitting, key=lambda choice: (_cost(choice, resources, data_ucr), choice.offer.cores, choice.offer.name))
+
+
+def has_gpus_of(resources: Resources, offer: Offer) -> bool:
+    """Whether its GPUs are of the only type that the job will have, if it names any."""
+    return all(wanted == offer.gpu_type for wanted in resources.gpu_types)
+
+
+def _cost(choice: Placement, resources: Resources, data_ucr: Callable[[Placement], int]) -> int:
+    """Of one task; in 3600ths of a micro-credit, so that nothing is rounded."""
+    return choice.price_ucr_per_hour * resources.time_limit_s + data_ucr(choice) * HOUR_S
 
 
 def _nodes(resources: Resources, offer: Offer) -> int:
+    if not has_gpus_of(resources, offer):
+        return 0
     return nodes_on(resources, offer.cores, memory_mb=offer.memory_mb, gpus=offer.gpus)
 
 
@@ -74,6 +94,9 @@ _MEASURES = (
 
 def _too_big_a_node(resources: Resources, offers: Sequence[Offer]) -> str:
     """The first measure that is too much for every offer; else that none has enough of all of them together."""
+    if not any(has_gpus_of(resources, offer) for offer in offers):
+        had = ", ".join(sorted({offer.gpu_type for offer in offers if offer.gpu_type})) or "none with a type"
+        return f"No offer has GPUs of the type {' and '.join(resources.gpu_types)}; there are {had}."
     for measure in _MEASURES:
         most = max(offers, key=measure.had)
         if (asked := measure.asked(resources)) > measure.had(most):

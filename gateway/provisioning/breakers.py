@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from gateway.errors import BootstrapFailed, Capacity, CloudAuth, CloudError, CloudInvalid, Quota
+from gateway.errors import BootstrapFailed, Capacity, CloudAuth, CloudError, CloudInvalid, Price, Quota
 from gateway.provisioning.supply import Supply
 from gateway.settings import LOCAL_CLOUD
 
@@ -55,6 +55,8 @@ RULES: Final[Mapping[type[CloudError], Rule]] = {
     CloudInvalid: Rule(_of_the_supply, FOR_EVER, FOR_EVER),
     # Protected mode: machines come, and none becomes a node, so something is wrong with what they are made of.
     BootstrapFailed: Rule(_of_the_supply, timedelta(minutes=10), HOUR, after=3),
+    # A cloud that asks more than it was offered, as spot markets do; what our own book says is looked up each time.
+    Price: Rule(_of_the_supply, timedelta(minutes=10), HOUR),
 }
 """Of Throttled, CloudTransient and Ambiguous there is none; nor of LimitReached, which is our own."""
 
@@ -89,10 +91,14 @@ class Breakers:
 
     def refusal(self, supply: Supply, now: datetime) -> CloudError | None:
         """The error for which it is not to be asked now."""
+        found = self.shut(supply, now)
+        return found.error if found else None
+
+    def shut(self, supply: Supply, now: datetime) -> Breaker | None:
+        """The breaker that keeps it from being asked now."""
         found = ((rule, self._open.get(_key(kind, supply))) for kind, rule in RULES.items())
         return next(
-            (each.error for rule, each in found if each is not None and each.trips >= rule.after and now < each.until),
-            None,
+            (each for rule, each in found if each is not None and each.trips >= rule.after and now < each.until), None
         )
 
     def close(self, supply: Supply) -> None:

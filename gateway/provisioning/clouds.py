@@ -18,19 +18,20 @@ from libcloud.compute.types import Provider
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import CloudError, CloudTransient, SetupError
+from gateway.host_settings import HostSettings
 from gateway.provisioning.azure import open_azure
 from gateway.provisioning.credentials import TIMEOUT_S, credential, needed, options, server, sizes_of
 from gateway.provisioning.ec2 import placing_in, tagging
 from gateway.provisioning.ec2_driver import quick
 from gateway.provisioning.ec2_fleet import MOST_A_CALL, Ec2Fleet
 from gateway.provisioning.gce import open_gce
-from gateway.provisioning.hosts import open_hosts
+from gateway.provisioning.hosts import HostProvider, logins_needed, open_hosts
 from gateway.provisioning.libcloud_provider import DIALECTS, LibcloudProvider
 from gateway.provisioning.node import NodeProvider
 from gateway.provisioning.node_image import NodeImage
 from gateway.provisioning.vm_driver import open_vms
 from gateway.provisioning.vultr import open_vultr
-from gateway.settings import CloudSettings, HostSettings, Settings
+from gateway.settings import CloudSettings, Settings
 from gateway.ssh.authority import Authority, Keep
 
 Opener = Callable[[CloudSettings, Settings], NodeProvider]
@@ -161,8 +162,11 @@ def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
     )
 
 
-def _hosts(cloud: CloudSettings, settings: Settings, keep: Keep | None = None) -> LibcloudProvider:
-    """Hosts that are already there (docs/bare-metal.md). ``options``: ``hosts``, the inventory."""
+def _hosts(cloud: CloudSettings, settings: Settings, keep: Keep | None = None) -> HostProvider:
+    """Hosts that are already there (docs/bare-metal.md). ``options``: ``hosts``, the inventory.
+
+    The credential has what controllers of power ask for: "user" and "password", or "HOST.user" and "HOST.password".
+    """
     listed = options(cloud, "hosts").get("hosts", [])
     try:
         hosts = TypeAdapter(list[HostSettings]).validate_python(listed)
@@ -172,7 +176,9 @@ def _hosts(cloud: CloudSettings, settings: Settings, keep: Keep | None = None) -
         raise SetupError(f"cloud {cloud.name}: hosts.{where}: {first['msg']}", hint="see docs/bare-metal.md") from None
     authority = Authority.kept(settings.secrets_dir / "ssh-ca.key", settings.directory / "ssh-ca.pub", keep)
     folder = settings.directory / "hosts" / cloud.name
-    return open_hosts(cloud.name, hosts, sizes_of(cloud), authority=authority, folder=folder)
+    needed_logins = logins_needed(hosts)
+    secret = credential(cloud, settings, ("user", "password"), needed_logins) if needed_logins else {}
+    return open_hosts(cloud.name, hosts, sizes_of(cloud), authority=authority, folder=folder, secret=secret)
 
 
 def _vms(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:

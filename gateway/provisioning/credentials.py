@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from gateway.errors import SetupError
 from gateway.provisioning.node import Size
-from gateway.settings import CREDIT, CloudSettings, Settings
+from gateway.settings import CloudSettings, Settings
 
 TIMEOUT_S = 60
 """Seconds that a cloud may take for an answer; after that the outcome is unknown."""
@@ -39,8 +39,7 @@ def credential(cloud: CloudSettings, settings: Settings, *alternatives: tuple[st
 def sizes_of(cloud: CloudSettings) -> tuple[Size, ...]:
     """The price book of a cloud."""
     return tuple(
-        Size(size.name, size.cores, size.memory_mb, size.gpus, round(size.credits_per_hour * CREDIT))
-        for size in cloud.sizes
+        Size(size.name, size.cores, size.memory_mb, size.gpus, size.price_ucr_per_hour) for size in cloud.sizes
     )
 
 

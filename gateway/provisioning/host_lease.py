@@ -9,17 +9,22 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-from gateway.errors import CloudError, SshError
+from gateway.errors import CloudError, HostSilent, SshError
+from gateway.provisioning.node import Size
 from gateway.provisioning.user_data import JOIN_FILE, file_in
 from gateway.ssh.session import Session
 
 START_FILE = "/usr/local/lib/burst/start.py"
 LOOK_S = 10.0
 RELEASE_S = 90.0
+
+_LACKS, _LESS = 4, 5
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL\n"
 _UNIT_FILE = "/run/systemd/system/burst-node.service"
@@ -51,12 +56,28 @@ TemporaryFileSystem=/run:mode=755 /etc/munge:mode=755 /dev/shm:mode=1777
 BindReadOnlyPaths=-/run/systemd/resolve
 """
 
-_TAKE = """\
-set -eu; umask 077
+_FIT = """\
+set -eu
 for program in systemctl python3 openssl munged slurmd; do
   command -v $program > /dev/null || { echo "$program is not installed"; exit 4; }
 done
 if [ ! -d /etc/munge ]; then echo "munge is not installed"; exit 4; fi
+cores=$(getconf _NPROCESSORS_ONLN)
+memory=$(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)
+gpus=0
+for device in /dev/nvidia[0-9]*; do [ ! -e "$device" ] || gpus=$((gpus + 1)); done
+for id in /sys/class/kfd/kfd/topology/nodes/*/gpu_id; do
+  [ ! -e "$id" ] || [ "$(cat "$id")" = 0 ] || gpus=$((gpus + 1))
+done
+less() { echo "it has $1 $2 of the $3 that its size promises"; exit 5; }
+[ "$cores" -ge "$1" ] || less "$cores" cores "$1"
+[ "$memory" -ge "$2" ] || less "$memory" "MiB of memory" "$2"
+[ "$gpus" -ge "$3" ] || less "$gpus" GPUs "$3"
+"""
+"""Words: the cores, MiB of memory and GPUs that are promised. GPUs are NVIDIA's device files and AMD's nodes of KFD."""
+
+_TAKE = """\
+set -eu; umask 077
 mkdir -p /var/lib/burst
 cat > /var/lib/burst/.lease.$$
 if ! ln /var/lib/burst/.lease.$$ /var/lib/burst/lease.json 2> /dev/null; then
@@ -119,7 +140,12 @@ class Phase(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     OVER = "over"
-    FAILED = "failed"
+    FAILED = "agent failed"
+    WAKING = "waking"
+    """It is being switched on; nothing is on it yet."""
+    FAILED_TO_WAKE = "failed"
+    GOING = "going"
+    """It is put back, or switched off."""
 
 
 _PHASES = {
@@ -141,6 +167,8 @@ class HostLease:
     token: str | None
     tags: Mapping[str, str]
     created_at: datetime
+    woken: bool = False
+    """The host was switched on for it, so it is switched off after it."""
 
     @classmethod
     def make(cls, host: str, owner: str, node: str, token: str | None, tags: Mapping[str, str]) -> HostLease:
@@ -148,22 +176,50 @@ class HostLease:
         return cls(f"{host}.{secrets.token_hex(6)}", owner, node, token, dict(tags), datetime.now(UTC))
 
     @classmethod
-    def parse(cls, text: str) -> HostLease:
-        """From its JSON. Raises ValueError."""
+    def of(cls, facts: Mapping[str, Any]) -> HostLease:
+        """From its facts. Raises ValueError."""
         try:
-            kept = json.loads(text)
-            return cls(**{**kept, "created_at": datetime.fromisoformat(kept["created_at"])})
+            return cls(**{**facts, "created_at": datetime.fromisoformat(facts["created_at"])})
         except (TypeError, KeyError) as error:
             raise ValueError(f"this is no lease: {error}") from error
+
+    @classmethod
+    def parse(cls, text: str) -> HostLease:
+        """From its JSON. Raises ValueError."""
+        return cls.of(json.loads(text))
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "created_at": self.created_at.isoformat()}
 
     @property
     def text(self) -> str:
         """Its JSON, on one line."""
-        return json.dumps({**asdict(self), "created_at": self.created_at.isoformat()})
+        return json.dumps(self.facts)
 
 
 class NotToBeHad(CloudError):
     """This host cannot be taken: it has a lease, or lacks something."""
+
+    code = "host_not_to_be_had"
+
+
+class TooLittle(NotToBeHad):
+    """It has less than its size promises."""
+
+    code = "host_too_little"
+
+
+def require(session: Session, size: Size) -> None:
+    """Look whether a host has what a node needs, and what its size promises. Raises NotToBeHad, TooLittle, SshError."""
+    promised = (str(size.cores), str(size.memory_mb), str(size.gpus))
+    done = session.run(("sh", "-c", _PATH + _FIT, "fit", *promised), timeout_s=LOOK_S)
+    if done.code == _LESS:
+        raise TooLittle(done.text.strip())
+    if done.code == _LACKS:
+        raise NotToBeHad(done.text.strip())
+    _require(done.code, "it could not be looked at what there is on", session, done.complaint)
 
 
 def take(session: Session, lease: HostLease) -> None:
@@ -212,6 +268,13 @@ def release(session: Session, lease_id: str) -> None:
     """End the node, and remove all that was put on the host, unless that lease is gone already. Raises SshError."""
     done = session.run(("sh", "-c", _PATH + _RELEASE, "release", lease_id), timeout_s=RELEASE_S)
     _require(done.code, "the node could not be removed from", session, done.complaint)
+
+
+def shut_down(session: Session) -> None:
+    """Ask the host to switch itself off; it goes while it answers. Raises HostUnreachable if it surely did not hear."""
+    with suppress(HostSilent):
+        done = session.run(("systemctl", "poweroff", "--no-block"), timeout_s=LOOK_S)
+        _require(done.code, "systemd does not switch off", session, done.complaint)
 
 
 def console(session: Session, lease: HostLease) -> str:

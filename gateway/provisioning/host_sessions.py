@@ -15,10 +15,13 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from gateway.errors import HostSilent, HostUnreachable, SshError
+from gateway.provisioning.host_power import HostPower, NoPower
 from gateway.ssh.authority import Authority
 from gateway.ssh.session import Door, Session, connect
 
 _LEFT_ALONE_S = 20.0
+_ASLEEP_S = 60.0
+"""A host whose power is switched is mostly silent because it is off."""
 _CONNECT_S = 5.0
 
 T = TypeVar("T")
@@ -26,11 +29,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Host:
-    """One host: its name in the settings, the size that it counts as, and where it is."""
+    """One host: its name in the settings, the size that it counts as, where it is, and what switches its power."""
 
     name: str
     size: str
     door: Door
+    power: HostPower = field(default_factory=NoPower)
+    boot_s: float = 1800.0
+    """Seconds from power to an answer by SSH."""
+    switch_off: bool = True
+    """Whether it is switched off after a lease that it was switched on for."""
+
+    @property
+    def switched(self) -> bool:
+        """Whether it can be switched on."""
+        return not isinstance(self.power, NoPower)
 
 
 @dataclass
@@ -83,8 +96,15 @@ class HostSessions:
                 return question(self.session(host))
         except SshError as error:
             self._drop(line)
-            line.trouble, line.again_at = error, time.monotonic() + _LEFT_ALONE_S
+            line.trouble = error
+            line.again_at = time.monotonic() + (_ASLEEP_S if host.switched else _LEFT_ALONE_S)
             raise
+
+    def forget(self, host: Host) -> None:
+        """End the session with a host, and ask it anew the next time: it was switched off or on."""
+        line = self._lines[host.name]
+        self._drop(line)
+        line.trouble = None
 
     def close(self) -> None:
         """End all sessions."""

@@ -16,13 +16,25 @@ from typing import Protocol
 
 import structlog
 
-from gateway.errors import Ambiguous, BootstrapFailed, Capacity, CloudError, Conflict, LimitReached, Quota, Unlisted
+from gateway.errors import (
+    Ambiguous,
+    BootstrapFailed,
+    Capacity,
+    CloudError,
+    Conflict,
+    LimitReached,
+    Price,
+    Quota,
+    Unlisted,
+)
+from gateway.provisioning import figures
 from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.fleet import Change, Effect, ElasticNode, Fleet, Tally
 from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.gangs import UNDECIDED, UNORDERED
 from gateway.provisioning.lifecycle import AMBIGUOUS_ALARM_S, BEFORE_JOIN, USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
+from gateway.provisioning.reconcile import Seen, Source
 from gateway.provisioning.supply import Supplies, Supply
 
 log = structlog.get_logger(__name__)
@@ -32,6 +44,9 @@ FleetWork = Callable[[], AbstractContextManager[Fleet]]
 
 LOCK = timedelta(seconds=180)
 """So long a worker may take for a create call before another may take its nodes over; longer than any HTTP timeout."""
+
+LISTED_WITHIN = timedelta(seconds=60)
+"""So far a cloud's listing may lag behind what it made."""
 
 LEASE = timedelta(minutes=15)
 """For which a new machine may run before its node has renewed anything."""
@@ -94,26 +109,33 @@ class Launcher:
     holder: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Whose locks these are; a process that takes another's place has its holder."""
 
-    def launch(self, nodes: tuple[ElasticNode, ...]) -> str:
+    def launch(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen]) -> str:
         """Ask one supply after the other until one takes the order for all of ``nodes``, or none.
 
         An order whose outcome is not known is repeated where it was given: elsewhere it might make a second machine.
+        ``seen``: node → its machine as its cloud lists it.
         Returns why no supply ever will, else "". Raises Conflict if another worker has one of them.
         """
         refused = self._shut(nodes[0])
         supply = next((node.supply for node in nodes if node.state in UNDECIDED), None)
+        undecided = supply is not None
         while (supply := supply or self._next(nodes[0], refused)) is not None:
             try:
                 nodes = self._asking(nodes, supply)
                 machines = self._create(nodes)
             except CloudError as error:
+                figures.launched(supply, len(nodes), error)
                 if isinstance(error, Ambiguous) or error.retryable:
                     self._undecided(nodes, error)
                     return ""
+                if undecided and self._may_have_been_taken(nodes, seen, error):
+                    return ""
+                undecided = False
                 refused[supply] = error
                 nodes = self._refused(nodes, refused)
                 supply = None
             else:
+                figures.launched(supply, len(nodes))
                 self._made(nodes, machines)
                 return ""
         if not any(isinstance(error, PASSING) for error in refused.values()):
@@ -123,10 +145,12 @@ class Launcher:
 
     def _shut(self, node: ElasticNode) -> dict[str, CloudError]:
         """The supplies that are not to be asked now, each with the refusal that is why."""
-        found = {each.name: self._refusal(each) for each in self.supplies.of_size(node.offer)}
+        found = {each.name: self._refusal(each, node.job) for each in self.supplies.of_size(node.offer, node.job)}
         return {name: error for name, error in found.items() if error is not None}
 
-    def _refusal(self, supply: Supply) -> CloudError | None:
+    def _refusal(self, supply: Supply, job: int | None) -> CloudError | None:
+        if (refusal := self.supplies.refusal(supply, job)) is not None:
+            return refusal
         if self.blind(supply.cloud):
             return Unlisted("it does not tell which machines it has, so no more are ordered there")
         if not self.reaped(supply.cloud):
@@ -134,10 +158,14 @@ class Launcher:
         return self.breakers.refusal(supply, self.now())
 
     def _next(self, node: ElasticNode, refused: Collection[str]) -> str | None:
-        return next((each.name for each in self.supplies.of_size(node.offer) if each.name not in refused), None)
+        offered = self.supplies.of_size(node.offer, node.job)
+        return next((each.name for each in offered if each.name not in refused), None)
 
     def _asking(self, nodes: tuple[ElasticNode, ...], supply: str) -> tuple[ElasticNode, ...]:
-        """Record the intent, and that we have them. Raises LimitReached if there would be more than may be."""
+        """Record the intent, and that we have them.
+
+        Raises LimitReached if there would be more than may be; Price if what it costs is not known, or too much by now.
+        """
         now = self.now()
         if any(_held(node, self.holder, now) for node in nodes):
             raise Conflict("Another worker has ordered for these nodes, and its time is not over.")
@@ -145,6 +173,7 @@ class Launcher:
         if nodes[0].supply is None:
             intents = [{**lock, **facts} for facts in self._intents(nodes, supply, now)]
             bounds = self._bounds(nodes, supply, str(intents[0]["account"]))
+            self._require_price(nodes[0], supply)
         else:
             intents, bounds = [{**lock, "join_until": now + self.join_within}] * len(nodes), ()
         changes = [Change(node, facts, f"asking for {supply}") for node, facts in zip(nodes, intents, strict=True)]
@@ -153,6 +182,11 @@ class Launcher:
                 _require_room(fleet.tally(_ORDERED), nodes, bounds)
                 return fleet.move_all(changes, NodeState.REQUESTED, now)
             return _asked_again(fleet, changes, now)
+
+    def _require_price(self, node: ElasticNode, supply: str) -> None:
+        """It may have changed since the supply was chosen; this is the last look at it before a new order."""
+        if (refusal := self.supplies.refusal(self.supplies.find(node.offer, supply), node.job)) is not None:
+            raise refusal
 
     def _intents(self, nodes: tuple[ElasticNode, ...], supply: str, now: datetime) -> list[dict[str, object]]:
         """What is stored of each with a new order."""
@@ -180,8 +214,11 @@ class Launcher:
 
     def _bounds(self, nodes: tuple[ElasticNode, ...], supply: str, account: str) -> tuple[_Bound, ...]:
         most = self.limits.max_nodes_per_account if account else None
+        kind = Supply(supply).kind
         return (
-            _Bound("", self.supplies.find(nodes[0].offer, supply).most, lambda used, _: used == supply),
+            _Bound(
+                "", self.supplies.find(nodes[0].offer, supply).most, lambda used, _: Supply(used or "").kind == kind
+            ),
             _Bound(" of the cluster", self.limits.max_nodes, lambda *_: True),
             _Bound(f" of account {account}", most, lambda _, payer: payer == account),
         )
@@ -221,6 +258,19 @@ class Launcher:
                     log.warning("a late reply fits no record", node=node.name, machine=machine.id)
                     fleet.keep_effect(Effect(machine.id, node.name, node.generation, machine.token, self.now()))
 
+    def _may_have_been_taken(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen], error: CloudError) -> bool:
+        """A cloud may refuse to repeat an order that it took; only its listing tells that it did not."""
+        machines = [seen.get(node.name, Source.UNREAD) for node in nodes]
+        listed = tuple(machine for machine in machines if isinstance(machine, Machine))
+        if len(listed) == len(nodes):
+            self._made(nodes, listed)
+            return True
+        ordered = min(node.ordered_at or node.since for node in nodes)
+        if all(machine is None for machine in machines) and self.now() - ordered >= LISTED_WITHIN:
+            return False
+        self._undecided(nodes, error)
+        return True
+
     def _undecided(self, nodes: tuple[ElasticNode, ...], error: CloudError) -> None:
         with self.fleet() as fleet:
             known = fleet.get_all([node.name for node in nodes])
@@ -257,8 +307,8 @@ class Launcher:
             fleet.move_all(blocked, NodeState.CAPACITY_BLOCKED, self.now())
 
 
-PASSING = (Capacity, Quota, BootstrapFailed)
-"""Refusals that pass: machines end, quotas grow, images are mended."""
+PASSING = (Capacity, Quota, Price, BootstrapFailed)
+"""Refusals that pass: machines end, quotas grow, prices change, images are mended."""
 
 NOT_ORDERED: Mapping[str, str | None] = {
     **dict.fromkeys(("supply", "gang", "gang_number", "ordered_at", "lock_until")),

@@ -162,7 +162,8 @@ class LibcloudProvider:
     def _require_price(self, size: str) -> None:
         if size not in self._sizes:
             raise CloudInvalid(f"{self.name} has no size {size}", hint=f"it has {', '.join(self._sizes)}")
-        if self._sizes[size].price_ucr_per_hour <= 0:
+        price = self._sizes[size].price_ucr_per_hour
+        if price is not None and price <= 0:
             raise PriceUnknown(f"the price of size {size} at {self.name} is not known", hint="set it in the settings")
 
     def _by_token(self, order: NodeOrder) -> Machine | None:
@@ -220,7 +221,7 @@ def _machine(node: Node, tags: Mapping[str, str], **facts: Any) -> Machine:
         created_at=node.created_at,
         gang=tags.get(TAG_GANG, ""),
         number=_place(node, tags),
-        **{"no_room": _no_room(node), **facts},
+        **{"no_room": _no_room(node), "boot_s": float(node.extra.get("boot_s") or 0), **facts},
     )
 
 

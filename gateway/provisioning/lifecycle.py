@@ -83,8 +83,12 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
 USABLE = frozenset({NodeState.IDLE, NodeState.BUSY})
 """Slurm can run, or runs, a job on it."""
 
+
 BEFORE_JOIN = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS, NodeState.PENDING, NodeState.BOOTING})
 """States in which a node may trade its one-time token; the reply to our create call may still be under way."""
+
+COMING = BEFORE_JOIN | {NodeState.INTENT, NodeState.CAPACITY_BLOCKED, NodeState.BOOTSTRAPPED}
+"""Slurm asked for it, and it is on its way."""
 
 DEADLINE_S: dict[NodeState, int] = {
     NodeState.PENDING: 300,

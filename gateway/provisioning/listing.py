@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -63,15 +63,26 @@ class Listing:
 
 
 class Lister:
-    """Asks each cloud in a thread of its own, at most every ``poll_s[cloud]`` seconds. Used by one thread."""
+    """Asks each cloud in a thread of its own, at most every ``poll_s[cloud]`` seconds. Used by one thread.
 
-    def __init__(self, ask: Callable[[str], tuple[Machine, ...]], poll_s: Mapping[str, float]) -> None:
+    ``clock``: seconds that only go forward; ``pool``: what asks in place of threads, and then nobody waits for it.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[str], tuple[Machine, ...]],
+        poll_s: Mapping[str, float],
+        clock: Callable[[], float] = time.monotonic,
+        pool: Executor | None = None,
+    ) -> None:
         self._ask = ask
         self._poll_s = poll_s
-        self._pool = ThreadPoolExecutor(len(poll_s), thread_name_prefix="listing")
+        self._clock = clock
+        self._pool = pool or ThreadPoolExecutor(len(poll_s), thread_name_prefix="listing")
+        self._patience_s = _PATIENCE_S if pool is None else 0.0
         self._asked: dict[str, Future[tuple[Machine, ...]]] = {}
         self._due_at = dict.fromkeys(poll_s, 0.0)
-        self._read_at = dict.fromkeys(poll_s, time.monotonic())
+        self._read_at = dict.fromkeys(poll_s, clock())
 
     @property
     def clouds(self) -> tuple[str, ...]:
@@ -80,11 +91,11 @@ class Lister:
 
     def read(self) -> Listing:
         """What is news since the last call."""
-        now = time.monotonic()
+        now = self._clock()
         for cloud in self._poll_s:
             if cloud not in self._asked and now >= self._due_at[cloud]:
                 self._asked[cloud] = self._pool.submit(self._ask, cloud)
-        wait(self._asked.values(), timeout=_PATIENCE_S)
+        wait(self._asked.values(), timeout=self._patience_s)
         done = {cloud: future for cloud, future in self._asked.items() if future.done()}
         answers = {cloud: self._answer(cloud, self._asked.pop(cloud)) for cloud in done}
         return Listing({cloud: machines for cloud, machines in answers.items() if machines is not None})
@@ -93,14 +104,14 @@ class Lister:
         """Whether it has not been read for so long that machines might be lost from sight. From any thread."""
         if cloud not in self._poll_s:
             return False
-        return time.monotonic() - self._read_at[cloud] > max(_BLIND_S, _BLIND_LOOKS * self._poll_s[cloud])
+        return self._clock() - self._read_at[cloud] > max(_BLIND_S, _BLIND_LOOKS * self._poll_s[cloud])
 
     def close(self) -> None:
         """Ask no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, cloud: str, future: Future[tuple[Machine, ...]]) -> tuple[Machine, ...] | None:
-        self._due_at[cloud] = time.monotonic() + self._poll_s[cloud]
+        self._due_at[cloud] = self._clock() + self._poll_s[cloud]
         try:
             machines = future.result()
         except BurstError as error:
@@ -108,6 +119,6 @@ class Lister:
         except Exception:
             log.exception("cloud not read", cloud=cloud)
         else:
-            self._read_at[cloud] = time.monotonic()
+            self._read_at[cloud] = self._clock()
             return machines
         return None

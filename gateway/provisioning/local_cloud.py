@@ -15,7 +15,7 @@ from gateway.provisioning.node import Size
 from gateway.provisioning.node_host import NodeHost
 from gateway.provisioning.node_image import NodeImage, Progress
 from gateway.provisioning.process_host import ProcessHost
-from gateway.settings import CREDIT, Settings, SizeSettings
+from gateway.settings import Settings, SizeSettings
 
 
 @dataclass(frozen=True)
@@ -104,5 +104,5 @@ def _size(size: SizeSettings) -> Size:
         cores=size.cores,
         memory_mb=size.memory_mb,
         gpus=size.gpus,
-        price_ucr_per_hour=round(size.credits_per_hour * CREDIT),
+        price_ucr_per_hour=size.price_ucr_per_hour,
     )

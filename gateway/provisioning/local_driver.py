@@ -29,7 +29,7 @@ from libcloud.compute.types import NodeState
 
 from gateway.provisioning.instance import Instance, Instances, new_id
 from gateway.provisioning.node_host import Life, NodeHost
-from gateway.settings import DEFAULT_SIZES, SizeSettings
+from gateway.settings import CREDIT, DEFAULT_SIZES, SizeSettings
 
 PROVIDER = "burst_local"
 """This driver's name for `libcloud.compute.providers.get_driver`, after `register`."""
@@ -233,7 +233,7 @@ class LocalNodeDriver(NodeDriver):
             ram=size.memory_mb,
             disk=0,
             bandwidth=0,
-            price=size.credits_per_hour,
+            price=(size.price_ucr_per_hour or 0) / CREDIT,
             driver=self,
             extra={"cores": size.cores, "gpus": size.gpus, "max_nodes": size.max_nodes},
         )

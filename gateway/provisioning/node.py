@@ -107,6 +107,8 @@ class Machine:
     """Token of the gang that it was made with by one call; its node is then told by ``number`` alone."""
     number: int | None = None
     """Its place in its gang, from 0."""
+    boot_s: float = 0.0
+    """Seconds that it may take to boot where its cloud knows that it takes long; 0: as usual."""
 
 
 class LeftoverKind(StrEnum):
@@ -130,13 +132,13 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Size:
-    """One size of a cloud. Price in micro-credits for one node for one hour."""
+    """One size of a cloud. Price in micro-credits for one node for one hour; None: the price book has it."""
 
     name: str
     cores: int
     memory_mb: int
     gpus: int
-    price_ucr_per_hour: int
+    price_ucr_per_hour: int | None
 
 
 class NodeProvider(Protocol):

@@ -21,7 +21,7 @@ from gateway.provisioning.drains import Drain
 from gateway.provisioning.fleet import Change, Effect, ElasticNode, Fleet
 from gateway.provisioning.gangs import GangVerdict, Together
 from gateway.provisioning.launcher import FleetWork, GangInvitation, Join, Launcher, Owner, order_of
-from gateway.provisioning.lifecycle import USABLE, Limits, NodeState, may_move
+from gateway.provisioning.lifecycle import COMING, USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, NodeProvider
 from gateway.provisioning.reconcile import ASKED, Act, Seen, SlurmStates, Verdict, decide, orphans
 from gateway.provisioning.supply import Supplies, Supply
@@ -118,7 +118,7 @@ class Provisioner:
         try:
             match verdict.act:
                 case Together.LAUNCH:
-                    self._launch(verdict.nodes)
+                    self._launch(verdict.nodes, seen)
                 case Together.ELSEWHERE | Together.FAIL:
                     self._give_up(verdict, seen)
                 case Together.ALONE | Together.WAIT:
@@ -170,7 +170,7 @@ class Provisioner:
             case Act.MOVE:
                 self._move(node, verdict, machine)
             case Act.LAUNCH:
-                self._launch((node,))
+                self._launch((node,), {node.name: machine})
             case Act.FAIL:
                 self._fail(node, verdict.text)
             case Act.ELSEWHERE:
@@ -205,8 +205,8 @@ class Provisioner:
         if verdict.state is NodeState.STUCK_TERMINATING:
             log.error("alarm", what="a machine does not end", node=node.name, machine=node.machine_id)
 
-    def _launch(self, nodes: tuple[ElasticNode, ...]) -> None:
-        if never := self._launcher.launch(nodes):
+    def _launch(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen]) -> None:
+        if never := self._launcher.launch(nodes, seen):
             with self.fleet() as fleet:
                 known = fleet.get_all([node.name for node in nodes])
             nodes = tuple(known[node.name] for node in nodes)
@@ -245,9 +245,11 @@ class Provisioner:
             self.breakers.trip(Supply(node.supply), BootstrapFailed(reason), self.now())
         text = "\n".join(filter(None, (reason, self._console(node))))
         states = (NodeState.FAILED_BOOT, NodeState.TERMINATING, NodeState.OFF)
+        # In service it boots no more: it only ends; without an order there is nothing to end.
+        state = next(state for state in states if may_move(node.state, state))
+        if state is NodeState.OFF:
+            self.slurm.gone(node.name)  # else nobody would take back what Slurm was just told
         with self.fleet() as fleet:
-            # In service it boots no more: it only ends; without an order there is nothing to end.
-            state = next(state for state in states if may_move(node.state, state))
             fleet.move(node, state, self.now(), text, reason=reason)
 
     def _console(self, node: ElasticNode) -> str:
@@ -276,7 +278,7 @@ class Provisioner:
             fleet.move(node, NodeState.DRAINING, self.now(), reason, reason=reason)
         elif node.state is NodeState.INTENT:
             fleet.move(node, NodeState.OFF, self.now(), reason, reason=reason)
-        elif node.state in _LAUNCHED:
+        elif node.state in COMING:
             fleet.move(node, NodeState.TERMINATING, self.now(), reason, reason=reason)
 
     def _settle(self, effect: Effect, node: ElasticNode | None) -> None:
@@ -314,14 +316,3 @@ _WITHOUT_MACHINE: Mapping[str, object] = {
     **dict.fromkeys(("owner", "account", "lock"), ""),
     **dict.fromkeys(("public_addresses", "ssh_host_keys"), ()),
 }
-
-_LAUNCHED = frozenset(
-    {
-        NodeState.REQUESTED,
-        NodeState.AMBIGUOUS,
-        NodeState.CAPACITY_BLOCKED,
-        NodeState.PENDING,
-        NodeState.BOOTING,
-        NodeState.BOOTSTRAPPED,
-    }
-)

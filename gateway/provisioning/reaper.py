@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import Gauge
 
 from gateway.errors import BurstError, CloudError
+from gateway.provisioning.figures import OrphanWatch
 from gateway.provisioning.listing import Listing
 from gateway.provisioning.node import Leftover, Machine, NodeProvider
 
@@ -68,6 +69,7 @@ class Reaper:
     cluster: str
     heartbeat: Heartbeat
     clock: Callable[[], float] = time.monotonic
+    watch: OrphanWatch = field(default_factory=OrphanWatch)
     _seen: dict[str, frozenset[str]] = field(default_factory=dict)
     _left: frozenset[str] = frozenset()
     _cleaned_at: float | None = None
@@ -107,6 +109,7 @@ class Reaper:
         before = self._seen.get(cloud, frozenset())
         try:
             self._seen[cloud] = self.reap(machines, before)
+            self.watch.saw(cloud, self._seen[cloud])
         except BurstError as error:
             log.warning("strays not ended", cloud=cloud, error=error.detail)
         except Exception:

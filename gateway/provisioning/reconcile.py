@@ -322,8 +322,10 @@ def _gone(look: _Look) -> Verdict | None:
 
 
 def _overdue(look: _Look, what: str) -> Verdict:
-    limit = DEADLINE_S[look.node.state]
-    return Verdict(Act.FAIL, f"{what} within {limit} s") if look.age_s > limit else NOTHING
+    starts = look.node.state in {NodeState.PENDING, NodeState.BOOTING}
+    boot_s = look.machine.boot_s if starts and isinstance(look.machine, Machine) else 0
+    limit = max(DEADLINE_S[look.node.state], boot_s)
+    return Verdict(Act.FAIL, f"{what} within {limit:g} s") if look.age_s > limit else NOTHING
 
 
 def _move(state: NodeState, text: str) -> Verdict:

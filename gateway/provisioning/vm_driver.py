@@ -59,7 +59,7 @@ def _offered(cloud: str, size: Size, most: int) -> SizeSettings:
             cores=size.cores,
             memory_mb=size.memory_mb,
             gpus=size.gpus,
-            credits_per_hour=size.price_ucr_per_hour / CREDIT,
+            credits_per_hour=(size.price_ucr_per_hour or CREDIT) / CREDIT,
             max_nodes=most,
         )
     except ValidationError as error:

@@ -13,21 +13,10 @@ from functools import cached_property
 from typing import Any
 
 from gateway.provisioning.fleet import ElasticNode
-from gateway.provisioning.lifecycle import USABLE, NodeState
+from gateway.provisioning.lifecycle import COMING, USABLE, NodeState
 
 _WITHOUT_ORDER = frozenset({NodeState.OFF, NodeState.INTENT, NodeState.CAPACITY_BLOCKED})
-_ENDING = frozenset(
-    {
-        NodeState.PREEMPTING,
-        NodeState.DRAINING,
-        NodeState.STAGING_OUT,
-        NodeState.FAILED_BOOT,
-        NodeState.QUARANTINED,
-        NodeState.TERMINATING,
-        NodeState.STUCK_TERMINATING,
-    }
-)
-_UNDER_WAY = frozenset(NodeState) - _ENDING - {NodeState.OFF} - USABLE
+_ENDING = frozenset(NodeState) - COMING - USABLE - {NodeState.OFF}
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ class Wishes:
     def of(self, name: str, now: datetime) -> dict[str, Any]:
         """What to note of node ``name``."""
         node = self.known[name]
-        if node.state in USABLE | _UNDER_WAY - {NodeState.INTENT}:
+        if node.state in USABLE | (COMING - {NodeState.INTENT}):
             return {"wanted": False}
         job = self._job_of.get(name)
         again = node.wanted or node.state is NodeState.INTENT

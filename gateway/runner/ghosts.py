@@ -7,7 +7,7 @@ Invariant: a job is cancelled only if it bears the token of one of ours that is 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -27,15 +27,16 @@ _ENDED = frozenset(ROUTE_ORDER[ROUTE_ORDER.index(Stage.RAN) :])
 class Ghosts:
     """Looks for them now and then. For one thread."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._ports = ports
         self._looked_at = 0.0
 
     def tick(self) -> None:
         """Cancel those that there are. Raises SchedulerUnavailable."""
-        if time.monotonic() - self._looked_at < EVERY_S:
+        if self._clock() - self._looked_at < EVERY_S:
             return
-        self._looked_at = time.monotonic()
+        self._looked_at = self._clock()
         for task in self._found():
             log.warning("slurm believes in a job that ended", job=task.id)
             self._ports.engine.cancel(task.array_job_id or task.id, task.array_task_id)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -42,14 +43,18 @@ class JobRunner:
     ports: Ports
     hands: Hands
     workers: int = 8
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that only go forward."""
+    pool: Executor | None = None
+    """What acts; None: ``workers`` threads of its own."""
 
     def __post_init__(self) -> None:
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="job")
+        self._pool = self.pool or ThreadPoolExecutor(self.workers, thread_name_prefix="job")
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
-        self._watch = Watch()
-        self._ghosts = Ghosts(self.ports)
+        self._watch = Watch(self.clock)
+        self._ghosts = Ghosts(self.ports, self.clock)
         self._first = True
 
     def start(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from gateway.provisioning.doubt import Doubt
 from gateway.provisioning.drains import Drain, drain_of
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.gangs import Gang, GangVerdict, Together, gangs_of, judge
-from gateway.provisioning.lifecycle import USABLE, NodeState
+from gateway.provisioning.lifecycle import COMING, USABLE, NodeState
 from gateway.provisioning.listing import Lister, Listing
 from gateway.provisioning.provision import Provisioner
 from gateway.provisioning.reaper import Heartbeat, Reaper
@@ -65,17 +65,23 @@ class NodeRunner:
     hands: Hands = field(default_factory=Hands)
     workers: int = 8
     doubt: Doubt = field(default_factory=Doubt)
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that only go forward."""
+    pool: Executor | None = None
+    """What acts; None: ``workers`` threads of its own."""
     heartbeat: Heartbeat | None = None
 
     def __post_init__(self) -> None:
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="node")
+        self._pool = self.pool or ThreadPoolExecutor(self.workers, thread_name_prefix="node")
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
-        heartbeat = self.heartbeat or Heartbeat(dict.fromkeys(self.lister.clouds, 0.0))
-        self._reaper = Reaper(self.provisioner.reap, self.provisioner.provider, self.provisioner.cluster, heartbeat)
+        heartbeat = self.heartbeat or Heartbeat(dict.fromkeys(self.lister.clouds, 0.0), self.clock)
+        provisioner = self.provisioner
+        self._reaper = Reaper(provisioner.reap, provisioner.provider, provisioner.cluster, heartbeat, self.clock)
         self._whole_at = 0.0
         self._lost: frozenset[str] = frozenset()
+        self._coming: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """Begin."""
@@ -99,13 +105,13 @@ class NodeRunner:
         with self.provisioner.fleet() as fleet:
             known = fleet.all()
         nodes = [node for node in known if node.state is not NodeState.OFF or node.wanted]
-        whole = time.monotonic() - self._whole_at >= _WHOLE_EVERY_S
+        whole = self.clock() - self._whole_at >= _WHOLE_EVERY_S
         slurm = self._slurm() if whole or any(node.state in _SLURM_KNOWS for node in nodes) else None
         listing = self.lister.read() if nodes or self._reaper.due(self.lister.clouds) else Listing()
         listing = self.doubt.believed(listing, nodes)
         lost = self._forgotten(known, slurm) if whole else ()
         self._act([*nodes, *lost], listing, slurm)
-        self.ready.publish(frozenset(node.name for node in nodes if node.state in USABLE))
+        self._publish(nodes)
         self._reaper.sweep(listing)
         self._clean()
         return _pause(nodes)
@@ -141,13 +147,19 @@ class NodeRunner:
 
     def _forgotten(self, known: Iterable[ElasticNode], slurm: Mapping[str, Told] | None) -> list[ElasticNode]:
         """Nodes that are OFF while Slurm waits for them, at this whole look and at the last: the request was lost."""
-        self._whole_at = time.monotonic()
+        self._whole_at = self.clock()
         if slurm is None:
             return []
         off = {node.name: node for node in known if node.state is NodeState.OFF and not node.wanted}
         waiting = frozenset(name for name in off if _powering_up(slurm.get(name, Told()).states))
         before, self._lost = self._lost, waiting
         return [off[name] for name in waiting & before]
+
+    def _publish(self, nodes: Iterable[ElasticNode]) -> None:
+        """For the jobs that wait for nodes: which are usable, and which will not come."""
+        usable = frozenset(node.name for node in nodes if node.state in USABLE)
+        before, self._coming = self._coming, frozenset(n.name for n in nodes if n.wanted or n.state in COMING)
+        self.ready.publish(usable, before - self._coming - usable)
 
     def _act(self, nodes: Collection[ElasticNode], listing: Listing, slurm: Mapping[str, Told] | None) -> None:
         together: set[str] = set()

@@ -11,6 +11,7 @@ import json
 import os
 import socketserver
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,23 +67,42 @@ def _hosts(job: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 class NodesReady:
-    """Lets the PrologSlurmctld of a job wait, without polling, until all its nodes are usable."""
+    """Lets the PrologSlurmctld of a job wait, without polling, until all its nodes are usable, or one is given up.
+
+    A job that Slurm requeued may not start again before its PrologSlurmctld has ended.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._usable: frozenset[str] = frozenset()
+        self._given_up: Counter[str] = Counter()
 
-    def publish(self, usable: frozenset[str]) -> None:
-        """Tell the waiting what is usable now."""
+    def publish(self, usable: frozenset[str], given_up: frozenset[str] = frozenset()) -> None:
+        """Tell the waiting what is usable now, and what was on its way until now and is so no more."""
         with self._changed:
-            if usable != self._usable:
+            if usable != self._usable or given_up:
                 self._usable = usable
+                self._given_up.update(given_up)
                 self._changed.notify_all()
+
+    def lives(self, nodes: frozenset[str]) -> Mapping[str, int]:
+        """What ``outcome`` compares with: how often each was given up before."""
+        with self._changed:
+            return {name: self._given_up[name] for name in nodes}
 
     def wait(self, nodes: frozenset[str], timeout_s: float) -> bool:
         """Whether all of ``nodes`` became usable within ``timeout_s`` seconds."""
+        return self.outcome(self.lives(nodes), timeout_s) is True
+
+    def outcome(self, lives: Mapping[str, int], timeout_s: float) -> bool | None:
+        """Whether all nodes became usable within ``timeout_s`` seconds; None: one was given up since ``lives``."""
+
+        def lost() -> bool:
+            return any(self._given_up[name] != known for name, known in lives.items())
+
         with self._changed:
-            return self._changed.wait_for(lambda: nodes <= self._usable, timeout_s)
+            self._changed.wait_for(lambda: lives.keys() <= self._usable or lost(), timeout_s)
+            return True if lives.keys() <= self._usable else None if lost() else False
 
 
 class SiteServer(socketserver.ThreadingUnixStreamServer):
@@ -122,12 +142,13 @@ class _Line(socketserver.StreamRequestHandler):
 
     def _wait(self, nodes: frozenset[str]) -> None:
         self.connection.setblocking(False)
-        while not self.server.ready.wait(nodes, WAIT_SLICE_S):
+        lives = self.server.ready.lives(nodes)
+        while (ready := self.server.ready.outcome(lives, WAIT_SLICE_S)) is False:
             if self._hung_up():
                 return
         self.connection.setblocking(True)
         with contextlib.suppress(OSError):  # it went away at the last moment
-            self.wfile.write(b'{"ready": true}\n')
+            self.wfile.write(json.dumps({"ready": bool(ready)}).encode() + b"\n")
 
     def _hung_up(self) -> bool:
         try:

@@ -6,7 +6,7 @@ Invariant: a job whose state changed is due at once, and every job is due now an
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from gateway.jobs.store import OpenJob
@@ -32,12 +32,13 @@ class _Look:
 class Watch:
     """Remembers what was seen of each job. For one thread, but for ``forget``."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock or time.monotonic
         self._looks: dict[str, _Look] = {}
 
     def due(self, jobs: Collection[OpenJob], states: States) -> list[OpenJob]:
         """The jobs to look at now, which count as looked at; what is no longer among ``jobs`` is forgotten."""
-        now = time.monotonic()
+        now = self._clock()
         slower = max(1.0, len(jobs) / MANY)
         found = [job for job in jobs if self._due(job, _of(job, states), now, slower)]
         looked = {job.id: _Look(_of(job, states), now) for job in found}

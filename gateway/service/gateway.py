@@ -16,8 +16,10 @@ from gateway.service.institutions import InstitutionService
 from gateway.service.job_keys import JobKeyService
 from gateway.service.jobs import JobService
 from gateway.service.joining import JoinService
+from gateway.service.leases import LeaseService
 from gateway.service.links import LinkService
 from gateway.service.money import MoneyService
+from gateway.service.node_admin import NodeAdminService
 from gateway.service.node_logins import NodeLoginService
 from gateway.service.nodes import NodeService
 from gateway.service.objects import ObjectService
@@ -26,10 +28,12 @@ from gateway.service.people import PeopleService
 from gateway.service.principals import PrincipalService
 from gateway.service.proofs import ProofService
 from gateway.service.publications import PublicationService
+from gateway.service.reconciliation import ReconciliationService
 from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.sharing import SharingService
+from gateway.service.site_claims import SiteClaimService
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
@@ -49,8 +53,11 @@ class Gateway:
     proofs: ProofService
     publications: PublicationService
     nodes: NodeService
+    leases: LeaseService
     joining: JoinService
     node_logins: NodeLoginService
+    node_admin: NodeAdminService
+    reconciliation: ReconciliationService
     fleet: FleetService
     job_keys: JobKeyService
     tokens: TokenService
@@ -73,6 +80,7 @@ class Gateway:
     audit: AuditService
     sessions: SessionService
     principals: PrincipalService
+    site_claims: SiteClaimService
     agent: str
     probes: dict[str, Callable[[], object]]
     seed: Callable[[str, str], bytes | None] = lambda _address, _name: None

@@ -27,7 +27,8 @@ from gateway.identity.keys import public_jwk
 from gateway.identity.throttle import REFUSED_JOINS, Throttle
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import BEFORE_JOIN, NodeState
-from gateway.service.nodes import LEASE_S, NodeFacts
+from gateway.service.leases import Inspection, inventory_of
+from gateway.service.nodes import NodeFacts
 from gateway.ssh.principals import ACCOUNTS, principal
 from gateway.work import Work, Works
 
@@ -73,6 +74,8 @@ class JoinService:
     facts: NodeFacts
     wake_nodes: Callable[[], None]
     now: Callable[[], datetime]
+    inspection: Inspection | None = None
+    """None: nothing was promised."""
     throttle: Throttle = field(default_factory=Throttle)
 
     def join(self, request: wire.JoinRequest, signed: Request, address: str) -> wire.JoinReply:
@@ -88,6 +91,8 @@ class JoinService:
             self.throttle.count(REFUSED_JOINS, address)
             hint = "a machine that was replaced is to be ended; the gateway's log and audit log say why"
             raise BadSignature("This invitation is not valid.", hint=hint) from None
+        if node.state is NodeState.QUARANTINED and self.inspection is not None:
+            self.inspection.keep_out(node)
         self.wake_nodes()
         return self._reply(node)
 
@@ -104,7 +109,7 @@ class JoinService:
     def _judged(self, work: Work, request: wire.JoinRequest, signed: Request, address: str) -> ElasticNode:
         node = _invited(work, request)
         jwk = self._proven(work, node, request, signed)
-        if node.state is NodeState.BOOTSTRAPPED and node.public_key == jwk:
+        if node.state in {NodeState.BOOTSTRAPPED, NodeState.QUARANTINED} and node.public_key == jwk:
             return node
         if node.public_key is not None:
             raise _Refusal(Alarm.STOLEN, "its token was used already, with another key")
@@ -136,7 +141,7 @@ class JoinService:
             "traded its one-time token for Slurm's key",
             public_key=jwk,
             ssh_host_keys=request.ssh_host_keys,
-            lease_until=now + timedelta(seconds=LEASE_S),
+            lease_until=now + timedelta(seconds=self.facts.lease_s),
             address=node.address or address,
         )
         text = f"joined as generation {node.generation} with the key {jwk['x']}"
@@ -145,7 +150,15 @@ class JoinService:
             # No refusal: the cloud may show it an address that is translated on the way here.
             text = f"joined from {address}; its cloud gave it {node.address or node.public_addresses[0]}"
             self._alarm(work, joined, _Refusal(Alarm.ELSEWHERE, text), address)
-        return joined
+        return self._inspected(work, joined, request.inventory)
+
+    def _inspected(self, work: Work, node: ElasticNode, report: wire.InventoryReport | None) -> ElasticNode:
+        """The node, quarantined if it has less than its size promised; before it can be Slurm's."""
+        if report is None:
+            return node
+        work.fleet.tell(node, self.now(), "inventory", str(inventory_of(report)))
+        lack = self.inspection.lacks(node, report) if self.inspection else ""
+        return self.inspection.quarantine(work, node, lack, self.now()) if self.inspection and lack else node
 
     def _refused(self, request: wire.JoinRequest, refusal: _Refusal, address: str) -> None:
         with self.works() as work:
@@ -173,10 +186,12 @@ class JoinService:
             audience=self.facts.audience,
             slurm_conf_server=self.facts.slurm_conf_server,
             munge_key=b64encode(self.facts.munge_key).decode(),
-            lease_seconds=LEASE_S,
+            lease_seconds=self.facts.lease_s,
+            grace_seconds=self.facts.grace_s,
             shared_filesystem=self.facts.shared_filesystem,
             job_directory=self.facts.job_directory,
             job_user=self.facts.job_user,
+            quarantined=node.reason if node.state is NodeState.QUARANTINED else "",
             principals={} if node.gang is None else _principals(node),
         )
 

@@ -1,4 +1,4 @@
-"""NodeService: what a node may ask: to keep its lease, and to stage a job's inputs and outputs.
+"""NodeService: what a node may ask for a job that is placed on it: its inputs, and where its outputs go.
 
 Invariant: a node speaks only for itself and for jobs that Slurm placed on it.
 """
@@ -22,7 +22,6 @@ from gateway.identity.specification import Voucher
 from gateway.jobs.job import Attempt, Job, StageIn
 from gateway.jobs.stages import Stage
 from gateway.provisioning.fleet import ElasticNode
-from gateway.provisioning.lifecycle import NodeState
 from gateway.slurm.dependencies import named
 from gateway.staging import stage_in, stage_out
 from gateway.staging.job_keys import OBJECTS, readable
@@ -31,9 +30,6 @@ from gateway.work import Work, Works
 
 TOKEN = re.compile(r"[0-9a-f]{32}")
 """A job's own id, by which its AdminComment in Slurm is known to be ours."""
-
-LEASE_S = 900
-"""How long a node may live without a word from the gateway."""
 
 CREDENTIAL_GRACE = timedelta(hours=1)
 """A job's credential outlives its time limit by this much, for staging out; it is revoked as soon as that is done."""
@@ -52,6 +48,10 @@ class NodeFacts:
     voucher: Voucher
     key_bucket: str | None = None
     """The bucket that jobs have keys to; None: they have none."""
+    lease_s: int = 900
+    """Twice as long a node may live without a word from the gateway."""
+    grace_s: int = 3600
+    """So much longer if a job is on it."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,6 @@ class NodeService:
     now: Callable[[], datetime]
     strangers: Callable[[SchedulerJob], object] = field(default=lambda _: None)
     """Told of a job on one of our nodes that no job of the gateway is behind."""
-
-    def lease(self, node: ElasticNode) -> wire.LeaseReply:
-        """Renew a node's lease; a node that is being ended is told to drain."""
-        ending = {NodeState.TERMINATING, NodeState.STUCK_TERMINATING, NodeState.FAILED_BOOT}
-        with self.works() as work:
-            node = work.fleet.get(node.name)
-            if node.state not in ending:
-                work.fleet.note(node, lease_until=self.now() + timedelta(seconds=LEASE_S))
-        return wire.LeaseReply(lease_seconds=LEASE_S, drain=node.state in ending)
 
     def prolog(self, node: ElasticNode, request: wire.PrologRequest) -> wire.PrologReply:
         """What to do before a job starts. Raises Refused for a job that is not on this node."""

@@ -14,7 +14,7 @@ from datetime import timedelta
 from gateway import wire
 from gateway.accounting import budget, cheque
 from gateway.accounting.catalogue import STDOUT, Catalogue
-from gateway.accounting.quote import Quote, quote, quote_units
+from gateway.accounting.quote import Quote, quote_units
 from gateway.accounting.units import format_credits
 from gateway.errors import Conflict, InvalidRequest, SchedulerRefused, SchedulerUnavailable
 from gateway.identity.authenticate import Caller
@@ -24,10 +24,11 @@ from gateway.identity.idempotency import Answer
 from gateway.intake.submit import read
 from gateway.jobs.job import Job, JobRequest
 from gateway.jobs.stages import Stage
-from gateway.placement.offers import Offer
-from gateway.placement.place import Placement, place
+from gateway.placement.place import Placement
 from gateway.route import Hands, Ports, inputs_text, refuse, step
 from gateway.service.acts import job_act
+from gateway.service.placing import Placed, Placing, quote_of
+from gateway.service.quotes import choices_of
 from gateway.staging import stage_in
 from gateway.work import Work
 
@@ -48,8 +49,13 @@ class _Decision:
 
     request: JobRequest
     account: str
-    placement: Placement
+    placed: Placed
     quote: Quote
+
+    @property
+    def placement(self) -> Placement:
+        """How many nodes of which offer."""
+        return self.placed.placement
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class SubmissionService:
     """Quotes and submits."""
 
     ports: Ports
-    offers: tuple[Offer, ...]
+    placing: Placing
     catalogue: Catalogue
     limits: Limits
     hands: Hands
@@ -74,6 +80,7 @@ class SubmissionService:
             total_ucr=decision.quote.total_ucr,
             balance_ucr=balance.available_ucr,
             account=decision.account,
+            choices=choices_of(self.placing, decision.request, decision.placed),
         )
 
     def submit(self, caller: Caller, request: wire.SubmitRequest, key: str | None) -> Job:
@@ -151,12 +158,12 @@ class SubmissionService:
         parsed = read(request, default_time_limit_s=self.limits.default_time_s, max_time_limit_s=self.limits.max_time_s)
         account = parsed.burst.account_to or self._project(parsed) or caller.user.account
         demand(authorise(caller, Action.SPEND, account=account))
-        placement = place(parsed.resources, self.offers)
-        parsed, priced = self._priced(parsed, placement)
+        placed = self.placing.place(parsed)
+        parsed, priced = self._priced(replace(parsed, terms=placed.terms), placed)
         found = stage_in.keyed(caller.user.name, parsed.burst.stage_in)
         parsed = replace(parsed, burst=replace(parsed.burst, stage_in=found))
         cheque.check(priced.total_ucr, signed_ucr=caller.claims.max_spend_ucr, asked_ucr=parsed.burst.max_cost_ucr)
-        return _Decision(parsed, account, placement, priced)
+        return _Decision(parsed, account, placed, priced)
 
     def _project(self, parsed: JobRequest) -> str | None:
         """The project that sbatch's own --account names; a name that is none of ours is Slurm's matter."""
@@ -166,11 +173,12 @@ class SubmissionService:
         with self.ports.reads() as work:
             return named if named in {group.account for group in work.groups.all()} else None
 
-    def _priced(self, parsed: JobRequest, placement: Placement) -> tuple[JobRequest, Quote]:
+    def _priced(self, parsed: JobRequest, placed: Placed) -> tuple[JobRequest, Quote]:
         """The request, with its order of units filled in at today's price if it has one, and its quote."""
+        placement = placed.placement
         asked, offer = parsed.burst.units, placement.offer.name
         if asked is None:
-            return parsed, quote(parsed.resources, offer, placement.nodes, self.ports.tariff)
+            return parsed, quote_of(parsed, placed)
         order = self.catalogue.fill(asked, parsed.resources, placement.nodes, parsed.options)
         kept = parsed.burst.stage_out
         if kept and order.file != STDOUT:

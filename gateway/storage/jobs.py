@@ -16,6 +16,7 @@ from gateway.errors import Conflict, NotFound
 from gateway.jobs.job import Attempt, BurstOptions, Event, Job, JobRequest, Resources, StageIn, UnitOrder
 from gateway.jobs.stages import Stage, may_move
 from gateway.jobs.store import OpenJob, Part
+from gateway.jobs.terms import Rates, Terms
 from gateway.storage.tables import attempts, job_events, jobs, manifest_parts
 
 _JOB_FIELDS = tuple(field.name for field in fields(Job) if field.name not in {"request", "user"})
@@ -221,12 +222,19 @@ def _request(document: Mapping[str, Any]) -> JobRequest:
         **{
             **document,
             "arguments": tuple(document["arguments"]),
-            "resources": Resources(**document["resources"]),
+            "resources": Resources(
+                **{**document["resources"], "gpu_types": tuple(document["resources"].get("gpu_types", ()))}
+            ),
+            "terms": _terms(document.get("terms")),
             "burst": BurstOptions(
                 **{**burst, "stage_in": stage_in, "stage_out": tuple(burst["stage_out"]), "units": units}
             ),
         }
     )
+
+
+def _terms(document: Mapping[str, Any] | None) -> Terms:
+    return Terms(**{**document, "rates": Rates(**document["rates"])}) if document else Terms()
 
 
 def _attempt(row: RowMapping) -> Attempt:

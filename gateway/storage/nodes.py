@@ -35,6 +35,7 @@ _TOLD = {
     NodeState.REQUESTED: "launch-node",
     NodeState.PENDING: "make-machine",
     NodeState.BOOTSTRAPPED: "join-node",
+    NodeState.PREEMPTING: "preempt-node",
     NodeState.TERMINATING: "end-node",
     NodeState.OFF: "node-ended",
     NodeState.FAILED_BOOT: "node-failed",

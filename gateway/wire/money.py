@@ -18,6 +18,27 @@ class QuoteLine(View):
     amount_ucr: int
 
 
+class ChoiceView(View):
+    """One offer that was considered: what its machines and the job's data cost there, and why it is chosen or not."""
+
+    offer: str
+    """The size of node."""
+    supply: str
+    """Where such a node would come from, "CLOUD/SIZE[@ZONE][+spot]"."""
+    cloud: str
+    zone: str
+    market: str
+    nodes: int
+    """0: the job does not fit."""
+    price_ucr_per_hour: int | None
+    """Of one machine; None: not known."""
+    compute_ucr: int
+    egress_ucr: int
+    total_ucr: int
+    chosen: bool
+    why: str
+
+
 class Quote(View):
     """The most that a job can cost, and why."""
 
@@ -26,6 +47,7 @@ class Quote(View):
     total_ucr: int
     balance_ucr: int
     account: str
+    choices: tuple[ChoiceView, ...] = ()
 
 
 class Receipt(View):
@@ -109,8 +131,34 @@ class Report(View):
     spend_ucr: int
 
 
+class SupplyView(View):
+    """Where nodes of an offer may come from, at what price, and whether it is asked now."""
+
+    name: str
+    """ "CLOUD/SIZE[@ZONE][+spot]"."""
+    cloud: str
+    size: str
+    zone: str
+    market: str
+    bare_metal: bool
+    price_ucr_per_hour: int | None
+    """None: not known, and nothing is ordered there."""
+    price_source: str
+    price_as_of: datetime | None
+    warning: str
+    open: bool
+    why: str
+    """Why it is shut."""
+    until: datetime | None
+    in_use: int
+    max_nodes: int | None
+    """Most at once, in all zones and markets together; None: as many as there are."""
+    in_ucr_per_gb: int
+    out_ucr_per_gb: int
+
+
 class OfferView(View):
-    """What can be had, and for how much."""
+    """What can be had, and for how much; ``supplies`` are asked in this order for a job of which nothing is known."""
 
     name: str
     provider: str
@@ -120,3 +168,6 @@ class OfferView(View):
     max_nodes: int
     in_use: int
     price_ucr_per_hour: int
+    """0: nothing of it may be ordered now."""
+    gpu_type: str = ""
+    supplies: tuple[SupplyView, ...] = ()

@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue
+from pydantic import AwareDatetime, Field
 
 from gateway.wire.form import MOST_BYTES, ONE_LINE, SHA256, Request, SlurmId, View
 from gateway.wire.jobs import EventView
 
 SshKey = Annotated[str, Field(max_length=1024, pattern=r"^[a-z0-9@.-]{1,64} [A-Za-z0-9+/]{1,900}={0,2}$")]
 """A public key of SSH as "TYPE BASE64", on one line (sshd(8))."""
+
+
+OneLine = Annotated[str, Field(max_length=500, pattern=ONE_LINE)]
 
 
 class NodeView(View):
@@ -27,7 +30,33 @@ class NodeView(View):
     reason: str
     since: datetime
     lease_until: datetime | None
+    supply: str | None = None
+    """Where its machine was ordered, "CLOUD/SIZE[@ZONE][+spot]"."""
+    ordered_at: datetime | None = None
+    """When its present machine was ordered; None before that."""
+    cost_ucr: int = 0
+    """What its present machine has cost since, at its size's price; jobs pay for their own time on it."""
     timeline: tuple[EventView, ...] = ()
+
+
+class GpuReport(Request):
+    """One card that works."""
+
+    index: int = Field(ge=0, le=1023)
+    kind: str = Field(max_length=200, pattern=ONE_LINE)
+    uuid: str = Field(default="", max_length=100, pattern=ONE_LINE)
+    memory_mb: int = Field(default=0, ge=0, le=MOST_BYTES)
+
+
+class InventoryReport(Request):
+    """What a node found in its machine; ``health`` has a sentence for each fault."""
+
+    cores: int = Field(ge=0, le=1 << 20)
+    memory_mb: int = Field(ge=0, le=MOST_BYTES)
+    gpus: tuple[GpuReport, ...] = Field(default=(), max_length=64)
+    driver: str = Field(default="", max_length=100, pattern=ONE_LINE)
+    health: tuple[OneLine, ...] = Field(default=(), max_length=64)
+    agent_sha256: str = Field(default="", max_length=64, pattern=ONE_LINE)
 
 
 class JoinRequest(Request):
@@ -44,7 +73,7 @@ class JoinRequest(Request):
     public_key: dict[str, str]
     """JWK of an Ed25519 key."""
     ssh_host_keys: tuple[SshKey, ...] = Field(default=(), max_length=8)
-    inventory: dict[str, JsonValue] = Field(default_factory=dict)
+    inventory: InventoryReport | None = None
 
 
 class JoinReply(View):
@@ -59,9 +88,13 @@ class JoinReply(View):
     munge_key: str
     """Base64."""
     lease_seconds: int
+    grace_seconds: int
+    """How long a job may go on after a lease that is over."""
     shared_filesystem: bool
     job_directory: str
     job_user: str
+    quarantined: str = ""
+    """Why the node is not to start slurmd: what its size promised and it does not have."""
     principals: dict[str, str] = Field(default_factory=dict)
     """Account → as whom a certificate opens it, for a machine that did not know which node it is."""
 
@@ -86,11 +119,103 @@ class NodeLogin(View):
     expires_at: datetime
 
 
+class NodeCreateRequest(Request):
+    """An administrator wants machines before a job does: one node by its name, or ``count`` of a size."""
+
+    name: str = Field(max_length=64, pattern=ONE_LINE)
+    count: int = Field(default=1, ge=1, le=1000)
+
+
+class NodeDrainRequest(Request):
+    """Why a node is to take no more jobs, as Slurm shows it."""
+
+    reason: str = Field(min_length=1, max_length=200, pattern=ONE_LINE)
+
+
+class NodeDestroyRequest(Request):
+    """End a node's machine; ``now``: its jobs do not end first, Slurm requeues them."""
+
+    now: bool = False
+
+
+class ConsoleView(View):
+    """The end of what a machine printed while it booted."""
+
+    node: str
+    machine: str
+    text: str
+
+
+class VerdictView(View):
+    """What the gateway makes of one node, from its own record, Slurm and the cloud."""
+
+    node: str
+    state: str
+    slurm: tuple[str, ...]
+    """Slurm's words for it; none when Slurm was not read."""
+    cloud: str
+    """Its machine's state; "none": its cloud lists none, or "not read"."""
+    act: str
+    text: str
+
+
+class OrphanView(View):
+    """A machine that carries this cluster's tags and belongs to no node; seen twice, it is ended."""
+
+    id: str
+    node: str
+    generation: int
+    state: str
+    created_at: datetime | None
+
+
+class LeftoverView(View):
+    """A disk, interface, address or key that a machine left behind."""
+
+    id: str
+    kind: str
+    node: str
+    created_at: datetime | None
+
+
+class ReconciliationView(View):
+    """What the gateway would do next."""
+
+    at: datetime
+    unread: dict[str, str]
+    """Source → why it could not be read; nothing is ended on its account."""
+    verdicts: tuple[VerdictView, ...]
+    orphans: tuple[OrphanView, ...]
+    leftovers: tuple[LeftoverView, ...]
+
+
+class LeaseRequest(Request):
+    """A node renews its lease, and says what it has now; nothing, while it still looks."""
+
+    inventory: InventoryReport | None = None
+
+
 class LeaseReply(View):
     """A node's lease is good for so long; a node that is to ``drain`` will be ended."""
 
     lease_seconds: int
+    grace_seconds: int
     drain: bool
+
+
+class PreemptedRequest(Request):
+    """A node's cloud has announced that it takes the machine back, or, as ``advice``, that it may do so soon."""
+
+    at: AwareDatetime | None = None
+    """When; None if the cloud does not say."""
+    words: str = Field(max_length=200, pattern=ONE_LINE)
+    advice: bool = False
+
+
+class LeaveRequest(Request):
+    """A node ends itself, and why."""
+
+    reason: str = Field(max_length=200, pattern=ONE_LINE)
 
 
 class Nothing(View):

@@ -1,4 +1,4 @@
-"""Daemon: how a machine becomes one of Slurm's nodes, and how it ends itself when nobody vouches for it any more.
+"""Daemon: how a machine becomes one of Slurm's nodes, and how it keeps its lease until it is to end.
 
 Invariant: the one-time token is traded once, for this node's own key; the answer is on disk before it is used, and the
 token then is not.
@@ -23,12 +23,16 @@ from pathlib import Path
 
 from slurm_plugins.agent.filesystem import FileTrouble, write_privately
 from slurm_plugins.agent.guest import guest_daemons, stop
+from slurm_plugins.agent.lease import Lease, uptime
 from slurm_plugins.agent.node import Node
+from slurm_plugins.agent.power_off import power_off
+from slurm_plugins.agent.preemption import watch_preemption
 from slurm_plugins.agent.programs import program
+from slurm_plugins.agent.scontrol import drain, undrain
+from slurm_plugins.agent.stock import Stock, take_stock
 from slurm_plugins.agent.web import Json, Refused, Unavailable
 
-AGAIN_S = 5.0
-"""How soon a lease that was not renewed is asked for again."""
+IDENTITY = "identity.json"
 SSH_FOLDER = Path("/etc/ssh")
 OWNER_LOGIN = "burst-job"
 """In the principals of sshd too: see cloud_init/parts/sshd.yaml.j2."""
@@ -44,18 +48,47 @@ def run(root: Path, join_file: Path, patience_s: float, *, process: bool, guest:
     A process or a guest ends only what it started: the machine is not the gateway's.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    node = Node(root, joined(root, join_file, patience_s, process=process, guest=guest), patience_s)
-    log.info("joined as %s", node.kid)
-    if process or guest:
-        with own_slurmd(node) if process else guest_daemons(node.identity) as alive:
-            keep_lease(node, alive)
-        return 0
-    start_system_slurmd(node.identity)
-    let_people_in(node.identity)
-    let_owners_in(node.identity)
-    keep_lease(node, lambda: True)
-    subprocess.run(["systemctl", "poweroff"], check=True)
+    own_machine = not (process or guest)
+    new = not (root / IDENTITY).exists()
+    lease = Lease.kept(root / "lease", json.loads((join_file if new else root / IDENTITY).read_text()))
+    try:
+        identity = joined(root, join_file, min(patience_s, 2 * lease.seconds), process=process, guest=guest)
+        if new:
+            lease.follow(identity)
+        serve(Node(root, identity, patience_s), lease, process=process, guest=guest)
+    except Exception:
+        # systemd starts the agent again, and again; but not for ever.
+        if own_machine and lease.over_for > 0:
+            power_off("it is no node")
+        raise
+    if own_machine:
+        power_off("its time is over")
     return 0
+
+
+def serve(node: Node, lease: Lease, *, process: bool, guest: bool) -> None:
+    """Be the node until its time is over."""
+    log.info("joined as %s", node.kid)
+    watch_preemption(node, process=process)
+    stock = Stock(Path(node.identity["job_directory"])).watch()
+    with daemons(node, process=process, guest=guest) as alive:
+        keep_lease(node, lease, stock, alive)
+
+
+@contextlib.contextmanager
+def daemons(node: Node, *, process: bool, guest: bool) -> Iterator[Callable[[], bool]]:
+    """Slurm's daemons; yields what tells whether they live. Those of a machine of its own are its systemd's."""
+    if reason := node.identity.get("quarantined"):
+        log.error("quarantined, so slurmd is not started: %s", reason)
+        yield lambda: True
+    elif process or guest:
+        with own_slurmd(node) if process else guest_daemons(node.identity) as alive:
+            yield alive
+    else:
+        start_system_slurmd(node.identity)
+        let_people_in(node.identity)
+        let_owners_in(node.identity)
+        yield lambda: True
 
 
 def joined(root: Path, join_file: Path, patience_s: float, *, process: bool, guest: bool) -> Json:
@@ -63,18 +96,19 @@ def joined(root: Path, join_file: Path, patience_s: float, *, process: bool, gue
 
     A request whose answer was lost is made again; that it is the same node's, its key proves.
     """
-    identity_file = root / "identity.json"
+    identity_file = root / IDENTITY
     if identity_file.exists():
         return dict(json.loads(identity_file.read_text()))
     invitation = json.loads(join_file.read_text())
     stranger = Node(root, invitation, patience_s)
     stranger.key.make()
+    stranger.greet()
     request = {
         **claim(invitation),
         "public_key": stranger.key.public_jwk,
         # The machine of others keeps its own doors.
         "ssh_host_keys": [] if process or guest else host_keys(SSH_FOLDER),
-        "inventory": inventory(),
+        "inventory": {**take_stock(), "agent_sha256": digest_of_agent()},
     }
     reply = stranger.post("nodes/join", request)
     kept = {name: value for name, value in invitation.items() if name not in {"token", "secret"}}
@@ -101,11 +135,9 @@ def host_keys(folder: Path) -> list[str]:
     return [" ".join(words[:2]) for words in lines]
 
 
-def inventory() -> Json:
-    """What this machine has, to be compared with what was ordered."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    agent = hashlib.sha256(Path(sys.argv[0]).read_bytes()).hexdigest()
-    return {"cpus": os.cpu_count(), "memory_mb": memory >> 20, "agent_sha256": agent}
+def digest_of_agent() -> str:
+    """SHA-256 of the file that runs here."""
+    return hashlib.sha256(Path(sys.argv[0]).read_bytes()).hexdigest()
 
 
 def let_people_in(identity: Json) -> None:
@@ -162,24 +194,62 @@ def own_slurmd(node: Node) -> Iterator[Callable[[], bool]]:
         stop(slurmd)
 
 
-def keep_lease(node: Node, alive: Callable[[], bool]) -> None:
-    """Return when the gateway wants the node drained, or has not renewed its lease for twice the lease's time."""
-    seconds = float(node.identity["lease_seconds"])
-    ends, due = uptime() + 2 * seconds, 0.0
-    while alive() and uptime() < ends:
-        if uptime() >= due:
-            due = uptime() + min(seconds / 3, AGAIN_S)
-            with contextlib.suppress(Unavailable, Refused):
-                reply = node.ask("nodes/self/lease", {})
-                if reply["drain"]:
-                    log.info("the gateway wants this node drained")
-                    return
-                seconds = float(reply["lease_seconds"])
-                ends, due = uptime() + 2 * seconds, uptime() + seconds / 3
-        time.sleep(min(1.0, seconds / 6))
-    log.info("slurmd has ended, or nobody renewed the lease")
+def keep_lease(node: Node, lease: Lease, stock: Stock, alive: Callable[[], bool]) -> None:
+    """Return when this node is to end: the gateway says so, slurmd has ended, or nobody renewed the lease.
+
+    A lease that is over drains the node; a job that is here then may go on for the lease's grace. A gateway that speaks
+    again before that finds the node as it was.
+    """
+    while alive():
+        if lease.due and ask_for_lease(node, lease, stock):
+            log.info("the gateway wants this node drained")
+            return
+        if lease.over_for > 0:
+            set_drain(node, lease, drained=True)
+            if not node.jobs() or lease.over_for > lease.grace_s:
+                take_leave(node, "nobody renewed the lease")
+                return
+        elif lease.drained:
+            set_drain(node, lease, drained=False)
+        time.sleep(lease.pause_s)
+    take_leave(node, "slurmd has ended")
 
 
-def uptime() -> float:
-    """Seconds since boot, those in which the machine was suspended included: a lease runs on in them."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+def ask_for_lease(node: Node, lease: Lease, stock: Stock) -> bool:
+    """Ask once, and say what is here now; whether the answer is that the node is to end."""
+    lease.asked_at = uptime()
+    try:
+        reply = node.ask("nodes/self/lease", {"inventory": stock.taken})
+    except (Unavailable, Refused) as error:
+        log.info("the lease was not renewed: %s", error)
+        return False
+    if reply["drain"]:
+        return True
+    lease.follow(reply)
+    return False
+
+
+def set_drain(node: Node, lease: Lease, *, drained: bool) -> None:
+    """Let Slurm know, once, that this node takes no more jobs, or takes them again."""
+    if lease.drained == drained or lease.drain_refused:
+        return
+    try:
+        if drained:
+            log.warning("the gateway is silent for too long; jobs that run here may end")
+            lease.drained = drain(node)
+            lease.drain_refused = not lease.drained
+        else:
+            undrain(node)
+            lease.drained = False
+    except (Unavailable, FileTrouble) as error:
+        log.warning("Slurm was not told: %s", error)
+    lease.keep()
+
+
+def take_leave(node: Node, reason: str) -> None:
+    """Tell the gateway, if it hears, that this node ends itself: where a guest cannot end its bill, the gateway can."""
+    log.warning("this node ends itself: %s", reason)
+    try:
+        node.ask("nodes/self/leave", {"reason": reason})
+    except (Unavailable, Refused) as error:
+        log.info("the gateway was not told: %s", error)

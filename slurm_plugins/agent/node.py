@@ -10,18 +10,19 @@ import fcntl
 import hashlib
 import json
 import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
 from slurm_plugins.agent.book import Book
+from slurm_plugins.agent.clock import Clock
 from slurm_plugins.agent.filesystem import FileTrouble
 from slurm_plugins.agent.key import Key, base64url
-from slurm_plugins.agent.web import Json, Refused, patiently, web
+from slurm_plugins.agent.web import Json, Refused, Unavailable, patiently, web
 
 API = "/api/v1/"
+HEALTH = "/healthz"
 SIGNATURE_S = 60
 
 
@@ -48,9 +49,18 @@ class Node:
         """What it signs with."""
         return Key(self.root / "node.key")
 
+    @property
+    def clock(self) -> Clock:
+        """The gateway's time."""
+        return Clock(self.root / "clock")
+
     def book(self, number: int) -> Book:
         """The notes on a job."""
         return Book(self.root / "jobs" / str(number))
+
+    def jobs(self) -> list[int]:
+        """The jobs that are here: those that run, and those whose outputs are not yet in the store."""
+        return sorted(int(folder.name) for folder in (self.root / "jobs").glob("*/") if (folder / "plan").exists())
 
     def directory(self, plan: Json) -> Path:
         """The job's directory, which lies in the folder for them and nowhere else."""
@@ -91,14 +101,36 @@ class Node:
         return patiently(lambda: self.ask(path, body, credential), self.patience_s)
 
     def ask(self, path: str, body: Json, credential: str | None = None) -> Json:
-        """POST to the gateway, with a job's credential or else this node's signature."""
+        """POST to the gateway, with a job's credential or else this node's signature.
+
+        A signature is refused if this machine's clock is wrong: it is then made again by the gateway's.
+        """
+        try:
+            return self._ask(path, body, credential)
+        except Refused as refusal:
+            if credential or refusal.status != HTTPStatus.UNAUTHORIZED or not self.clock.learn(web.date(self.gateway)):
+                raise
+        return self._ask(path, body, credential)
+
+    def greet(self) -> None:
+        """Learn the time from a gateway that answers, so that not even the first signature is by a wrong clock."""
+        with contextlib.suppress(Unavailable, Refused):
+            web.exchange("GET", self.gateway + HEALTH)
+        self.clock.learn(web.date(self.gateway))
+
+    @property
+    def gateway(self) -> str:
+        """Its URL."""
+        return str(self.identity["gateway_url"]).rstrip("/")
+
+    def _ask(self, path: str, body: Json, credential: str | None) -> Json:
         target, content = API + path, json.dumps(body).encode()
         proof = f"Bearer {credential}" if credential else f"Burst {self._signature(target, content)}"
-        return web.post(self.identity["gateway_url"].rstrip("/") + target, content, {"Authorization": proof})
+        return web.post(self.gateway + target, content, {"Authorization": proof})
 
     def _signature(self, target: str, content: bytes) -> str:
         """A compact JWS (RFC 7515) over method, target and body; good once and for a minute."""
-        now = int(time.time())
+        now = int(self.clock.now())
         claims = {
             "iss": self.kid,
             "aud": self.identity["audience"],

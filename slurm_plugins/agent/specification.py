@@ -10,19 +10,14 @@ import base64
 import hashlib
 import hmac
 import json
-import os
-import shutil
-import subprocess
-import time
-from pathlib import Path
 
+from slurm_plugins.agent.filesystem import FileTrouble
 from slurm_plugins.agent.node import Node
-from slurm_plugins.agent.web import Json, Unavailable, patiently
+from slurm_plugins.agent.scontrol import scontrol
+from slurm_plugins.agent.web import Json, patiently
 
 SPECIFICATION = "burst-job+jws"
 SKEW_S = 60
-SCONTROL_S = 30.0
-PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Tampered(Exception):
@@ -53,7 +48,7 @@ def vouched(node: Node, token: str) -> Json:
         key, proof = _decoded(node.identity["voucher_key"]), _decoded(signature)
         good = hmac.compare_digest(hmac.digest(key, signed.encode(), "sha256"), proof)
         fits = (header["alg"], header["typ"], claims["aud"]) == ("HS256", SPECIFICATION, node.kid)
-        now = time.time()
+        now = node.clock.now()
         if good and fits and claims["iat"] - SKEW_S <= now < claims["exp"] + SKEW_S:
             return dict(claims)
     except (ValueError, KeyError, TypeError) as error:
@@ -68,25 +63,10 @@ def plan_digest(plan: Json) -> str:
 
 def script_of(node: Node, job_id: int) -> bytes:
     """The batch script that slurmctld has for a job. Raises Unavailable when it does not say."""
-    conf = node.identity.get("slurm_conf")
-    environment = {**os.environ, "PATH": PROGRAMS, **({"SLURM_CONF": conf} if conf else {})}
-    command = [_scontrol(node), "write", "batch_script", str(job_id), "-"]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=SCONTROL_S)
-    except subprocess.TimeoutExpired as error:
-        raise Unavailable("scontrol did not answer") from error
-    if done.returncode != 0:
-        raise Unavailable(f"scontrol: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
-
-
-def _scontrol(node: Node) -> str:
-    # A Slurm that was unpacked lies in one tree, in which slurmd's path says where the rest is.
-    beside = Path(node.identity.get("slurmd", "/usr/sbin/slurmd")).parents[1] / "bin/scontrol"
-    found = str(beside) if beside.exists() else shutil.which("scontrol", path=PROGRAMS)
-    if found is None:
-        raise Tampered("the job's script cannot be checked: there is no scontrol here; install slurm-client")
-    return found
+        return scontrol(node, "write", "batch_script", str(job_id), "-")
+    except FileTrouble as lack:
+        raise Tampered(f"the job's script cannot be checked: {lack}") from lack
 
 
 def _same(one: object, other: str) -> bool:

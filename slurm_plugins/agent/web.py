@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -54,6 +55,14 @@ class Web:
 
     def __init__(self) -> None:
         self._idle: dict[tuple[str, str], http.client.HTTPConnection] = {}
+        self._dates: dict[str, str] = {}
+
+    def date(self, url: str) -> float | None:
+        """When that server last answered, by its own clock (RFC 9110 section 6.6.1), in seconds since 1970."""
+        try:
+            return parsedate_to_datetime(self._dates[urlsplit(url).netloc]).timestamp()
+        except (KeyError, ValueError):
+            return None
 
     def post(self, url: str, content: bytes, headers: dict[str, str]) -> Json:
         """POST JSON, return the JSON object that is answered."""
@@ -79,6 +88,7 @@ class Web:
         try:
             connection.request(method, parts._replace(scheme="", netloc="").geturl(), content, headers or {})
             answer = connection.getresponse()
+            self._dates[parts.netloc] = answer.getheader("Date", "")
             body = _read(answer, take)
         except (OSError, http.client.HTTPException) as error:
             connection.close()

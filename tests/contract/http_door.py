@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,9 +110,18 @@ def problem_of(answer: httpx2.Response, status: int, code: str) -> Problem:
 @pytest.fixture(scope="session")
 def door() -> Iterator[Door]:
     """One gateway for all tests that knock at its door; its nodes are processes."""
+    with opened() as found:
+        yield found
+
+
+@contextmanager
+def opened(node_types: str = "") -> Iterator[Door]:
+    """A gateway, with such types of nodes."""
     cache = os.environ.get("BURST_CACHE") or str(Path(tempfile.gettempdir(), "burst-cache"))
     with tempfile.TemporaryDirectory(prefix="burst-door-") as directory:
         settings = ("--set=nodes=process", "--set=idle_s=2", "--set=demo_credits=1000")
+        if node_types:
+            Path(directory, "node-types.toml").write_text(node_types)
         answer = _bootstrap("up", directory, *settings, env={**os.environ, "BURST_CACHE": cache})
         try:
             with httpx2.Client(base_url=answer["url"], timeout=60) as http:

@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,30 +14,31 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import test_provider as contract
+from bmc import PASSWORD, USER, redfish_bmc
 from libcloud.common.exceptions import BaseHTTPError
-from metal import Metal, metal_in, wait_for_login
+from metal import Metal, MetalOutlet, metal_in, wait_for_login
 from provider_sites import BOOT_S, Gateway, Handler, Site, nothing_left  # noqa: F401 - the last is a fixture
 from test_provider import (  # noqa: F401 - the contract's own tests, run here on this file's site
-    test_a_cloud_without_client_tokens_is_asked_first,
     test_a_new_generation_is_a_new_machine,
     test_destroying_twice_is_no_error_and_leaves_nothing,
-    test_no_room_is_said_as_such,
-    test_nothing_is_launched_at_an_unknown_price,
     test_only_the_own_cluster_is_listed,
     test_sizes_have_prices_in_micro_credits,
     test_the_same_order_twice_makes_one_machine,
 )
 
 from gateway.errors import Capacity, CloudAuth, CloudInvalid, CloudTransient, InvalidRequest, SetupError
+from gateway.host_settings import HostSettings
+from gateway.provisioning.host_checks import findings, standings
 from gateway.provisioning.host_driver import HostDriver
 from gateway.provisioning.hosts import open_hosts
 from gateway.provisioning.libcloud_provider import LibcloudProvider
 from gateway.provisioning.node import Machine, MachineState, Size
-from gateway.settings import HostSettings
 from gateway.ssh.authority import Authority, make_private_key
 
 pytestmark = pytest.mark.root
 
+BMC_ID = "27946b59-9e44-4fa7-8e91-f3527a1ef094"
 AUTHORITY = Authority(make_private_key())
 SIZES = (Size("small", 1, 512, 0, 1_250_000), Size("rare", 2, 512, 0, 6_000_000))
 
@@ -114,6 +115,20 @@ def state_of(provider: LibcloudProvider, machine: Machine, wanted: MachineState)
             return found
         assert time.monotonic() < deadline, found
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        contract.test_a_cloud_without_client_tokens_is_asked_first,
+        contract.test_no_room_is_said_as_such,
+        contract.test_nothing_is_launched_at_an_unknown_price,
+    ],
+    ids=lambda story: story.__name__.removeprefix("test_"),
+)
+def test_more_of_the_contract(site: HostSite, story: Callable[[Site], None]) -> None:
+    """Its tests that name the clouds they run on."""
+    story(site)
 
 
 def test_an_order_takes_a_host_that_joins_with_its_own_token(site: HostSite) -> None:
@@ -253,6 +268,77 @@ def test_a_host_without_slurm_is_passed_over(site: HostSite) -> None:
                 site.cloud.provider().create(site.order("rare-1", size="rare"))
         finally:
             session.run(("mv", "/usr/sbin/slurmd.away", "/usr/sbin/slurmd"))
+
+
+def test_a_host_with_less_than_its_size_promises_is_set_aside(site: HostSite, tmp_path: Path) -> None:
+    """No lease is put on it, now or at the next order, until it is looked at and found whole."""
+    (_, _, c) = site.cloud.metal
+    big = (SIZES[0], replace(SIZES[1], cores=512))
+    host = c.settings("rare")
+    provider = open_hosts("hosts", [host], big, authority=AUTHORITY, folder=tmp_path)
+    for number in (1, 2):
+        with pytest.raises(Capacity, match=r"c: it has .* cores of the 512 that its size promises"):
+            provider.create(site.order(f"rare-{number}", size="rare"))
+    assert next(each.health for each in standings(provider)).startswith("set aside: it has")
+    assert [(each.check, each.ok) for each in findings(provider)] == [
+        ("ssh", True),
+        ("sudo", True),
+        ("inventory", False),
+    ]
+
+    whole = open_hosts("hosts", [host], SIZES, authority=AUTHORITY, folder=tmp_path)
+    assert ("use", True) in [(each.check, each.ok) for each in findings(whole)]
+    whole.destroy(whole.create(site.order("rare-3", size="rare")).id)
+
+
+def test_hosts_are_shown_and_checked(site: HostSite) -> None:
+    """Which node each is, whether by this gateway's lease, and what is wrong with it."""
+    (a, _, c) = site.cloud.metal
+    swapped = c.settings("rare").model_copy(update={"host_key": a.host_key})
+    provider = site.cloud.provider(c=swapped)
+    machine = provider.create(site.order("small-1"))
+
+    shown = {each.host: each for each in standings(provider)}
+    checked = {(each.host, each.check): each for each in findings(provider)}
+
+    taken = next(each for each in shown.values() if each.lease)
+    assert (taken.lease, taken.health, taken.power) == ("small-1", "ok", "not switched")
+    assert machine.address in taken.address
+    assert "another host key" in shown["c"].health
+    assert checked["c", "ssh"].ok is False
+    assert checked["c", "inventory"].ok is None
+    assert checked["a", "inventory"].ok is True
+
+
+def test_a_host_that_is_off_is_switched_on_for_an_order_and_off_again(site: HostSite, tmp_path: Path) -> None:
+    """By its controller; tests/contract/test_woken_hosts.py has what may go wrong."""
+    (_, _, c) = site.cloud.metal
+    c.shut_down()
+    outlet = MetalOutlet(metal=c)
+    with redfish_bmc(tmp_path / "bmc", {BMC_ID: outlet}) as bmc:
+        power = {"kind": "redfish", "url": bmc.url, "ca_file": str(bmc.ca_file)}
+        host = c.settings("rare", power=power)
+        login = {"user": USER, "password": PASSWORD}
+        provider = open_hosts("hosts", [host], SIZES, authority=AUTHORITY, folder=tmp_path, secret=login)
+        _until(lambda: not c.on)
+        assert [each.power for each in standings(provider)] == ["off"]
+
+        machine = provider.create(site.order("rare-1", size="rare"))
+        assert site.gateway.hello_of("rare-1")["token"] == "once-rare-1-1"
+        provider.destroy(machine.id)
+
+        _until(lambda: not provider.machines("ours"))
+        assert not c.on
+        assert outlet.asked == ["On"]
+    c.switch_on()
+    wait_for_login([c], AUTHORITY)
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + BOOT_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_silent_host_keeps_its_node(site: HostSite) -> None:

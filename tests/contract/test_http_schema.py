@@ -84,6 +84,8 @@ OPERATIONS = [
     ("POST", "/api/v1/nodes/join"),
     ("POST", "/api/v1/nodes/{name}/ssh"),
     ("POST", "/api/v1/nodes/self/lease"),
+    ("POST", "/api/v1/nodes/self/preempted"),
+    ("POST", "/api/v1/nodes/self/leave"),
     ("POST", "/api/v1/nodes/self/prolog"),
     ("POST", "/api/v1/nodes/self/prolog-failed"),
     ("POST", "/api/v1/nodes/self/epilog"),

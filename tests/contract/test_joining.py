@@ -107,7 +107,7 @@ class Newcomer:
     def request(self, **signed) -> tuple[wire.JoinRequest, Request]:
         """Its join request; ``signed`` replaces what a good signature would have."""
         said = {"node": self.node, "token": self.token, "public_key": public_jwk(self.key)}
-        body = json.dumps({**said, "ssh_host_keys": [HOST_KEY], "inventory": {"cpus": 2}}).encode()
+        body = json.dumps({**said, "ssh_host_keys": [HOST_KEY], "inventory": {"cores": 2, "memory_mb": 1024}}).encode()
         facts = {"key": self.key, "kid": node_kid(self.node, self.generation), "method": "POST", "path": PATH}
         facts |= {"body": body, "audience": "burst", "now": self.site.now, **signed}
         request = Request("POST", PATH, body, f"Burst {sign_request(**facts)}")

@@ -22,7 +22,7 @@ def jobs(engine, cluster) -> Submitter:
 def power(engine) -> Iterator[Power]:
     """Leaves the node as it was."""
     yield Power(engine)
-    if "DOWN" in look(engine).states:
+    if {"DOWN", "DRAIN"} & look(engine).states:
         engine.update_nodes([NAME], "RESUME")
 
 
@@ -52,6 +52,35 @@ def test_a_node_that_an_operator_set_down_stays_down(engine, power):
     engine.update_nodes([NAME], "DOWN", "broken fan")
     power.gone(NAME)
     assert "DOWN" in look(engine).states
+
+
+def test_i23_what_an_operator_said_of_a_node_survives_the_end_of_its_machine(engine, power):
+    """Its machine is lost: Slurm knows, and the operator's drain is there for the next one."""
+    engine.update_nodes([NAME], "DRAIN", "broken fan")
+    power.failed(NAME, "its machine is gone")
+    assert {"DOWN", "DRAIN"} <= look(engine).states
+    power.gone(NAME)
+    assert look(engine).reason == "broken fan"
+    assert "DRAIN" in look(engine).states
+
+
+def test_i14_a_preempted_node_takes_no_job_and_its_own_runs_again(jobs, engine):
+    """Drained as ours; the job that runs there is requeued, one that has ended there is not."""
+    node, power = "small-5", Power(engine)
+    over = jobs.submit("true", nodelist=node)
+    jobs.ended(over)
+    runs = jobs.submit("sleep 60", nodelist=node)
+    jobs.until(runs, ran)
+    for job in (over, runs):
+        power.requeue(node, job, "preempted: in two minutes")
+    known = next(one for one in engine.nodes() if one.name == node)
+    assert "DRAIN" in known.states
+    assert known.reason == "gateway: preempted: in two minutes"
+    jobs.until(runs, lambda task: task.restarts == 1 and task.state == "PENDING")
+    engine.cancel(runs)
+    engine.update_nodes([node], "RESUME")
+
+    assert [(task.state, task.restarts) for task in engine.job(over)] == [("COMPLETED", 0)]
 
 
 def test_a_node_at_rest_is_left_alone(engine, power):

@@ -102,3 +102,20 @@ def test_cheaper_sizes_are_filled_first():
     assert [group.weight for group in groups] == sorted(group.weight for group in groups)
     assert [group.first_port for group in groups] == [27000, 27012, 27016]
     assert {group.first_port for group in node_groups(DEFAULT_SIZES, None)} == {None}
+
+
+def test_gpus_of_a_type_are_declared_by_it():
+    """In the node's line and in gres.conf, so that --gpus=a100:2 finds them and no others."""
+    group = NodeGroup("gpu", 2, 4, 4096, 2, 30000, gpu_type="a100")
+    files = render(dataclasses.replace(CONTAINER, groups=(group,)))
+
+    assert "Feature=gpu Weight=30000 Gres=gpu:a100:2\n" in files["slurm.conf"]
+    assert files["gres.conf"].endswith("NodeName=gpu-[1-2] Name=gpu Type=a100 File=/dev/null,/dev//null\n")
+
+
+def test_nodes_that_are_kept_on_are_not_suspended():
+    """The first of their size."""
+    group = NodeGroup("small", 12, 2, 1024, 0, 1200, kept=2)
+
+    assert "SuspendExcNodes=small-[1-2]\n" in render(dataclasses.replace(CONTAINER, groups=(group,)))["slurm.conf"]
+    assert "SuspendExcNodes" not in render(CONTAINER)["slurm.conf"]

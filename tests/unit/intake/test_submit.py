@@ -162,10 +162,11 @@ def test_a_fault_in_the_script_is_sbatchs() -> None:
         ),
         ("--gpus=4", {"gpus": 4, "gpus_per_node": 1}),
         ("-N2 --gpus=4", {"nodes": 2, "max_nodes": 2, "gpus": 4, "gpus_per_node": 2}),
-        ("--gres=gpu:a100:2,nic:1", {"gpus_per_node": 2}),
+        ("--gres=gpu:a100:2,nic:1", {"gpus_per_node": 2, "gpu_types": ("a100",)}),
+        ("--gpus=A100:1,a100:1 -N1", {"max_nodes": 1, "gpus": 2, "gpus_per_node": 2, "gpu_types": ("a100",)}),
         ("--gres=gpu", {"gpus_per_node": 1}),
         ("--gpus=4 --gpus-per-node=2", {"nodes": 2, "gpus": 4, "gpus_per_node": 2}),
-        ("-n3 --gpus-per-task=a100:1", {"tasks": 3, "gpus": 3, "gpus_per_node": 1}),
+        ("-n3 --gpus-per-task=a100:1", {"tasks": 3, "gpus": 3, "gpus_per_node": 1, "gpu_types": ("a100",)}),
         ("--array=0-9:2%2", {"array_tasks": 5}),
         ("--time=90", {"time_limit_s": 5400}),
     ],
@@ -219,3 +220,21 @@ def test_a_job_in_place_keeps_paths_and_environment() -> None:
     assert "chdir" not in job.options
     assert job.environment == {"HOME": "/home/me", "A": "1"}
     assert chosen.environment == {"A": "1", "B": "2"}
+
+
+def test_the_size_of_outputs_and_the_market_are_asked_for_in_burst_lines() -> None:
+    """Powers of 1000, as disks and clouds count."""
+    burst = submit("#BURST --output-size=2.5G --market=on-demand").burst
+    assert (burst.output_bytes, burst.on_demand) == (2_500_000_000, True)
+
+    burst = submit("#BURST --output-size=7\n#BURST --market=any").burst
+    assert (burst.output_bytes, burst.on_demand) == (7, False)
+
+
+@pytest.mark.parametrize("line", ["--output-size=big", "--output-size=-1", "--output-size=1P", "--market=spot"])
+def test_a_size_or_market_that_is_none_is_refused_with_its_line(line: str) -> None:
+    """As every #BURST option is."""
+    with pytest.raises(ScriptError, match=line.partition("=")[0]) as refused:
+        submit(f"#SBATCH -N1\n#BURST {line}")
+
+    assert refused.value.line == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -112,3 +113,21 @@ def test_the_order_of_the_offers_does_not_matter():
 def test_a_placement_knows_its_price():
     """All its nodes together."""
     assert place(Resources(nodes=3), OFFERS).price_ucr_per_hour == 3_600_000
+
+
+def test_gpus_of_another_type_are_none():
+    """A type that is named is had or refused; without one any will do."""
+    typed = replace(GPU, name="typed", gpu_type="a100", price_ucr_per_hour=40_000_000)
+
+    assert place(Resources(gpus_per_node=1, gpu_types=("a100",)), (*OFFERS, typed)).offer == typed
+    assert place(Resources(gpus_per_node=1), (*OFFERS, typed)).offer == GPU
+    with pytest.raises(NoOfferFits, match=r"No offer has GPUs of the type h100; there are a100\."):
+        place(Resources(gpus_per_node=1, gpu_types=("h100",)), (*OFFERS, typed))
+
+
+def test_data_counts_beside_machines():
+    """For the whole time limit: the dearer nodes are taken where the data is what costs."""
+    far = {"small": 10_800_001, "large": 0}
+    for hours, offer in ((1, LARGE), (2, LARGE), (3, SMALL)):
+        resources = Resources(time_limit_s=hours * 3600)
+        assert place(resources, (SMALL, LARGE), lambda found: far[found.offer.name]).offer == offer

@@ -65,6 +65,18 @@ def site(tmp_path):
     served.stop()
 
 
+def test_a_prolog_returns_when_a_node_of_its_is_given_up(site):
+    """Slurm requeued the job, and would not start it again before; of what was given up before it knows nothing."""
+    site.ready.publish(frozenset(), given_up=frozenset({"small-1"}))
+    prolog = site.prolog("small-[1-2]")
+    assert site.woken.acquire(timeout=PATIENCE_S)
+    with pytest.raises(subprocess.TimeoutExpired):
+        prolog.wait(0.5)
+    site.ready.publish(frozenset({"small-1"}), given_up=frozenset({"small-2"}))
+
+    assert prolog.wait(PATIENCE_S) == 0
+
+
 def test_a_prolog_returns_when_all_its_nodes_are_usable(site):
     """One of two is not enough; other nodes do not matter."""
     prolog = site.prolog("small-[1-2]")

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from gateway import wire
-from gateway.errors import BurstError
+from gateway.errors import BadSignature, BurstError, SignatureExpired
 from gateway.identity.credentials import JobGrant
 from gateway.identity.join import node_kid
 from gateway.identity.keys import make_key, read_public
@@ -208,8 +208,16 @@ class AgentSite:
         return (200, self.join_reply()) if good else (401, {"code": "bad_signature"})
 
     def _lease(self, said: dict) -> tuple[int, dict]:
-        assert said == {}
+        wire.LeaseRequest.model_validate(said)
         return 200, self.lease
+
+    def _leave(self, said: dict) -> tuple[int, dict]:
+        wire.LeaveRequest.model_validate(said)
+        return 200, {}
+
+    def _preempted(self, said: dict) -> tuple[int, dict]:
+        wire.PreemptedRequest.model_validate(said)
+        return 200, {}
 
     def _prolog(self, said: dict) -> tuple[int, dict]:
         request = wire.PrologRequest.model_validate(said)
@@ -275,7 +283,8 @@ def _handler(site: AgentSite) -> type[BaseHTTPRequestHandler]:
             try:
                 status, answer = site.answer(self.path, body, self.headers.get("Authorization", ""))
             except BurstError as error:
-                status, answer = 422, {"code": error.code, "detail": error.detail}
+                status = 401 if isinstance(error, BadSignature | SignatureExpired) else 422
+                answer = {"code": error.code, "detail": error.detail}
             content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))

@@ -79,7 +79,7 @@ def test_it_trades_its_token_and_becomes_a_node(invited):
     assert stat.S_IMODE(identity.stat().st_mode) == 0o600
     assert JOIN_TOKEN not in invited.join_file.read_text() + identity.read_text() + invited.log
     inventory = dict(invited.requests)["join"]["inventory"]
-    assert inventory["cpus"] == os.cpu_count()
+    assert inventory["cores"] == len(os.sched_getaffinity(0))
     assert inventory["memory_mb"] > 0
     assert len(inventory["agent_sha256"]) == 64
     pid = slurmd_pid(invited)
