@@ -163,7 +163,6 @@ _NOT_SECRET = {"key", "user", "project", "domain"}
 
 
 @pytest.mark.parametrize("site", EVERY[-1:], indirect=True, scope="module")
-@pytest.mark.xfail(reason="real Nova lists it as ERROR without the reason; not understood yet")
 def test_openstack_takes_an_order_and_then_has_no_room(site: Site) -> None:
     """Its scheduler says so later: the record that is left is known for what it is, and can be removed."""
     made = site.provider().create(site.order("rare-1", size="rare"))
