@@ -61,20 +61,25 @@ class Rack:
 
 
 def on_disk(host: Metal) -> Files:
-    """What a machine that is off has beside its image."""
-    top = host.cloud.settings.cloud_dir / host.name / "upper"
+    """What a machine that is off has beside its image; what is there as in the image was only touched."""
+    folder = host.cloud.settings.cloud_dir / host.name
+    top, image = folder / "upper", (folder / "image").resolve()
     found = {}
-    for folder, names, files in os.walk(top):
+    for place, names, files in os.walk(top):
         for name in (*names, *files):
-            path = Path(folder, name)
+            path = Path(place, name)
             told = str(path.relative_to(top))
-            if not told.startswith(("var/log/", "var/tmp/systemd-private", "tmp/")):
-                found[told] = _facts(path)
+            passing = told.startswith(("var/log/", "var/tmp/systemd-private", "tmp/"))
+            if not passing and (facts := _facts(path)) != _facts(image / told):
+                found[told] = facts
     return found
 
 
 def _facts(path: Path) -> str:
-    status = path.lstat()
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return ""
     content = ""
     if stat.S_ISREG(status.st_mode):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
