@@ -98,9 +98,8 @@ class _Api:
         tags = "".join(f"<item><key>{key}</key><value>{value}</value></item>" for key, value in pairs)
         common = {"image": asked["ImageId"], "kind": asked["InstanceType"], "token": token, "tags": tags}
         items = "".join(self._instance(index, common) for index in range(int(asked["MinCount"])))
-        inner = f"<requestId>1</requestId><reservationId>r-1</reservationId><ownerId>123456789012</ownerId>"
-        text = f'<RunInstancesResponse xmlns="{_NAMESPACE}">{inner}<instancesSet>{items}</instancesSet></RunInstancesResponse>'
-        return text.encode()
+        inner = f"<requestId>1</requestId><reservationId>r-1</reservationId><instancesSet>{items}</instancesSet>"
+        return f'<RunInstancesResponse xmlns="{_NAMESPACE}">{inner}</RunInstancesResponse>'.encode()
 
     def _instance(self, index: int, common: dict[str, str]) -> str:
         number = next(self.ids)

@@ -27,18 +27,16 @@ from libcloud.compute.types import Provider
 
 from bench.ec2_api import REGION, serving
 from gateway.bootstrap.provisioning import GangJoin
-from gateway.identity.join import token_hash
 from gateway.provisioning.cloud_router import CloudRouter
 from gateway.provisioning.clouds import open_cloud
 from gateway.provisioning.ec2_fleet import MOST_A_CALL
 from gateway.provisioning.fleet import ElasticNode, Fleet
 from gateway.provisioning.gang import GangOrder
-from gateway.provisioning.gang_user_data import GangUserData, one_time_token, render_gang
+from gateway.provisioning.gang_user_data import GangUserData, render_gang
 from gateway.provisioning.gangs import Together, gangs_of, judge
 from gateway.provisioning.lifecycle import NodeState
 from gateway.provisioning.node import NodeProvider
 from gateway.provisioning.provision import Join, Provisioner, order_of
-from gateway.provisioning.reconcile import Source
 from gateway.provisioning.supply import Supplies, Supply
 from gateway.provisioning.wishes import JobNodes
 from gateway.settings import CloudSettings, CloudSizeSettings, Settings
@@ -237,19 +235,13 @@ class _Site:
     def _through(self, names: tuple[str, ...], job: int) -> None:
         """What the gateway's runner does, in one thread: take the request, and act on what is due."""
         provisioner = self.provisioner
-        provisioner.want(names, (JobNodes(job, names, names),))
-        while wanted := self._open():
-            verdicts = [judge(gang, {}, provisioner.now(), provisioner.limits) for gang in gangs_of(wanted)]
-            due = [verdict for verdict in verdicts if verdict.act is Together.LAUNCH]
-            for verdict in due:
-                provisioner.step_together(verdict, {})
-            for node in () if due else wanted:
-                provisioner.step(node, Source.UNREAD, Source.UNREAD)
-
-    def _open(self) -> list[ElasticNode]:
+        provisioner.want(names, (JobNodes(job, names, names),), begin=True)
         with self.fleet() as fleet:
             known = fleet.all()
-        return [node for node in known if node.wanted or node.state in {NodeState.INTENT, NodeState.REQUESTED}]
+        (gang,) = gangs_of(node for node in known if node.state is NodeState.INTENT)
+        verdict = judge(gang, {}, provisioner.now(), provisioner.limits)
+        assert verdict.act is Together.LAUNCH, verdict  # noqa: S101
+        assert provisioner.step_together(verdict, {})  # noqa: S101
 
     def failed(self, node: str, reason: str) -> None:
         """It may not."""
@@ -263,8 +255,8 @@ def _invite(_node: ElasticNode) -> Join:
 
 
 def _invite_gang(nodes: Sequence[ElasticNode]) -> GangJoin:
-    hashes = (token_hash(one_time_token("s" * 43, number)) for number in range(len(nodes)))
-    return GangJoin(tuple(hashes), _user_data(_order(nodes).token))
+    assert nodes[0].gang is not None  # noqa: S101 - the launcher's
+    return GangJoin("s" * 43, len(nodes), _user_data(nodes[0].gang))
 
 
 @contextmanager

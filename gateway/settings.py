@@ -81,16 +81,22 @@ class CloudSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="how `offers` call it")
-    kind: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="the driver: ec2, openstack, hosts, vms")
-    region: str = Field(default="", description="EC2's or OpenStack's name of the region")
+    kind: str = Field(
+        pattern=r"^[a-z][a-z0-9-]*$", description="the driver: ec2, openstack, gce, azure, vultr, hosts, vms"
+    )
+    region: str = Field(default="", description="the cloud's own name of the region")
     endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://",
         description="URL of its API (OpenStack: Keystone's); default for EC2: the region's",
     )
-    image: str | None = Field(default=None, description="id of the image (OpenStack: or its name)")
-    network: str | None = Field(default=None, description="id of the subnet (EC2) or network (OpenStack)")
-    security_groups: tuple[str, ...] = Field(default=(), description="ids (EC2) or names (OpenStack)")
+    image: str | None = Field(default=None, description="id of the image (docs/clouds.md has each kind's form of it)")
+    network: str | None = Field(
+        default=None, description="id of the subnet (EC2, Azure, GCE), network (OpenStack) or VPC (Vultr)"
+    )
+    security_groups: tuple[str, ...] = Field(
+        default=(), description="ids (EC2, Azure, Vultr), names (OpenStack) or network tags (GCE)"
+    )
     credential: str | None = Field(
         default=None, pattern=r"^[^/]+$", description="JSON file below DIRECTORY/secrets, mode 0600; default: NAME.json"
     )

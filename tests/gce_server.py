@@ -197,7 +197,8 @@ class GceServer(ApiServer):
         return {"access_token": token, "expires_in": 3600, "token_type": "Bearer"}
 
     def _insert(self, zone: str, call: Call) -> dict[str, Any]:
-        if (known := self.requests.get(call.query["requestId"])) is not None:
+        # A request id that was seen is answered with what became of it, be it a failure.
+        if (known := self.requests.get(call.query.get("requestId", ""))) is not None:
             return self._told(known)
         name, kind = call.body["name"], call.body["machineType"].split("/")[-1]
         if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name):
@@ -210,12 +211,13 @@ class GceServer(ApiServer):
         if (zone, name) in self.instances:
             raise error(409, "alreadyExists", f"The resource 'projects/{PROJECT}/zones/{zone}/instances/{name}' exists")
         made = self._operation("insert", f"{_LINK}/zones/{zone}/instances/{name}")
-        self.requests[call.query["requestId"]] = made
+        if "requestId" in call.query:
+            self.requests[call.query["requestId"]] = made
         if {kind, f"{zone}/{kind}"} & self.full:
             text = f"The zone 'projects/{PROJECT}/zones/{zone}' does not have enough resources available ({kind})."
             made.problem = ("ZONE_RESOURCE_POOL_EXHAUSTED", text)
         else:
-            self.instances[zone, name] = Instance(zone, call.body, len(self.requests) + 2)
+            self.instances[zone, name] = Instance(zone, call.body, len(self.operations) + 2)
             labels = call.body["disks"][0]["initializeParams"]["labels"]
             self.disks[zone, name] = {"name": name, "labels": labels, "autoDelete": True, "users": [name]}
         return self._told(made)

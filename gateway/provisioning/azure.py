@@ -19,12 +19,12 @@ from libcloud.compute.providers import get_driver
 from libcloud.compute.types import Provider
 from libcloud.http import LibcloudConnection
 
-from gateway.errors import CloudInvalid, SetupError
+from gateway.errors import CloudInvalid, CloudTransient, SetupError
 from gateway.provisioning.azure_listing import COMPUTE, Group, machine
 from gateway.provisioning.credentials import TIMEOUT_S, credential, needed, options, server, sizes_of
 from gateway.provisioning.dialect import Dialect, name_of
 from gateway.provisioning.libcloud_provider import LibcloudProvider
-from gateway.provisioning.node import Machine, Market, NodeOrder
+from gateway.provisioning.node import Machine, MachineState, Market, NodeOrder
 from gateway.settings import CloudSettings, Settings
 
 NETWORK = "2020-11-01"
@@ -91,6 +91,8 @@ class Azure:
         made = machine(answer.object, (), ())
         if made.token != order.token:
             raise CloudInvalid(f"virtual machine {made.id} has the name of {order.node}'s machine and is not it")
+        if made.state is MachineState.TERMINATING:
+            raise CloudTransient(f"virtual machine {made.id} of the same order is still ending")
         return made
 
     def _body(self, order: NodeOrder) -> dict[str, Any]:

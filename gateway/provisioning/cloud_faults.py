@@ -81,6 +81,7 @@ RULES = (
         r"PendingVerification",
         r"invalid[ _]grant",
         r"Invalid JWT",
+        r"GoogleAuthError",
         r"AADSTS\d+",
         r"AuthorizationFailed",
         r"(Expired|Invalid)Authentication(Token)?",

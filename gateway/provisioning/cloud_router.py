@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.errors import CloudInvalid
+import structlog
+
+from gateway.errors import CloudError, CloudInvalid
 from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.node import Leftover, Machine, NodeOrder, NodeProvider, Size
 from gateway.provisioning.supply import Supply
 from gateway.settings import LOCAL_CLOUD
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,17 +69,21 @@ class CloudRouter:
         return self._at(cloud).console(inner)
 
     def leftovers(self, cluster: str) -> tuple[Leftover, ...]:
-        """See ``NodeProvider.leftovers``: of all clouds."""
-        return tuple(
-            replace(each, id=f"{cloud}/{each.id}")
-            for cloud in self.clouds
-            for each in self._at(cloud).leftovers(cluster)
-        )
+        """See ``NodeProvider.leftovers``: of the clouds that answer; its lack proves nothing."""
+        return tuple(each for cloud in self.clouds for each in self._leftovers_at(cloud, cluster))
 
     def clean(self, leftover: Leftover) -> None:
         """See ``NodeProvider.clean``."""
         cloud, _, inner = leftover.id.partition("/")
         self._at(cloud).clean(replace(leftover, id=inner))
+
+    def _leftovers_at(self, cloud: str, cluster: str) -> tuple[Leftover, ...]:
+        try:
+            found = self._at(cloud).leftovers(cluster)
+        except CloudError as error:
+            log.warning("leftovers not read", cloud=cloud, error=error.detail)
+            return ()
+        return tuple(replace(each, id=f"{cloud}/{each.id}") for each in found)
 
     def _at(self, cloud: str) -> NodeProvider:
         provider = self.local if cloud == LOCAL_CLOUD else self.others.get(cloud)

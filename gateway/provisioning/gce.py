@@ -1,6 +1,6 @@
 """GCE: machines of one Google Cloud project, ordered and listed through libcloud's signed connection.
 
-Invariant: an order has one request id and one name, so that the same order twice is one instance.
+Invariant: an order has one name, so that the same order twice is one instance.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from libcloud.compute.base import NodeDriver
 from libcloud.compute.providers import get_driver
 from libcloud.compute.types import Provider
 
-from gateway.errors import CloudInvalid, SetupError
+from gateway.errors import CloudInvalid, CloudTransient, SetupError
+from gateway.provisioning.cloud_faults import is_gone
 from gateway.provisioning.credentials import TIMEOUT_S, credential, needed, options, server, sizes_of
 from gateway.provisioning.dialect import Dialect, name_of
 from gateway.provisioning.gce_listing import clean, console, end, found, leftovers, machine
@@ -47,14 +47,14 @@ class Gce:
     def dialect(self) -> Dialect:
         """What is done in place of the driver's own.
 
-        libcloud's create_node knows no requestId and no Spot and looks up size, image, network and disk type with a
+        libcloud's create_node knows no Spot and looks up size, image, network and disk type with a
         call each; its list_nodes reads all disks and leaves out what it was told of zones that did not answer. What it
         has is the login, the connection, its errors and its operations.
         """
         return Dialect(
             user_data="user-data",
             tags="labels",
-            token="requestId",  # noqa: S106 - the name of a parameter
+            token="name",  # noqa: S106 - the name is the token's
             kept_tags="labels",
             order=self.order,
             found=found,
@@ -65,21 +65,20 @@ class Gce:
         )
 
     def order(self, driver: Any, order: NodeOrder) -> Machine:
-        """Insert the instance and wait for the operation, which is what says that there is no room."""
+        """Insert the instance and wait for the operation, which is what says that there is no room.
+
+        The name alone makes the same order one instance. A requestId would have an order that found no room answered
+        with that for an hour, whatever room there is by then.
+        """
         zone = order.zone or self.zone
         driver.connection.poll_interval = POLL_S
         try:
-            driver.connection.async_request(
-                f"/zones/{zone}/instances",
-                params={"requestId": str(UUID(order.token))},
-                data=self._body(order, zone),
-                method="POST",
-            )
+            driver.connection.async_request(f"/zones/{zone}/instances", data=self._body(order, zone), method="POST")
         except Exception as error:
             # The name is the token's: an instance that has it is the one that was ordered.
             if getattr(error, "code", None) not in {"alreadyExists", "RESOURCE_ALREADY_EXISTS"}:
                 raise
-        made = machine(driver.connection.request(f"/zones/{zone}/instances/{name_of(order)}").object, {})
+        made = _made(driver, f"/zones/{zone}/instances/{name_of(order)}")
         if made.token != order.token:
             raise CloudInvalid(f"instance {made.id} has the name of {order.node}'s machine and is not it")
         return made
@@ -118,6 +117,15 @@ class Gce:
         of = "subnetwork" if "/subnetworks/" in network else "network"
         outside = {"accessConfigs": [{"type": "ONE_TO_ONE_NAT", "name": "External NAT"}]}
         return {of: network, **(outside if self.public_address else {})}
+
+
+def _made(driver: Any, path: str) -> Machine:
+    try:
+        return machine(driver.connection.request(path).object, {})
+    except Exception as error:
+        if is_gone(error):
+            raise CloudTransient("an earlier try of the same order has just ended without it") from None
+        raise
 
 
 def open_gce(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:

@@ -1,7 +1,7 @@
 """SlurmService: Slurm's own REST answers, about the caller's jobs only, and what a user may change through them.
 
-Invariant: an answer is slurmrestd's; jobs of others are left out of it, never altered. A job of somebody else is
-answered as one that does not exist.
+Invariant: an answer is slurmrestd's, but for why a job waits whose nodes no offer has room for, which Slurm does not
+know; jobs of others are left out of it. A job of somebody else is answered as one that does not exist.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gateway.identity.authorise import Action, Refused, authorise, demand, whose
 from gateway.identity.users import User
 from gateway.jobs.job import Job
 from gateway.jobs.stages import Stage
+from gateway.provisioning.lifecycle import NodeState
 from gateway.route import Ports
 from gateway.service.acts import job_act
 from gateway.service.jobs import JobService
@@ -52,16 +53,16 @@ class SlurmService:
         owners = {name for key, names in asked if key == "owner" for name in names.split(",")}
         answer = self.relay.relay("GET", "/jobs", urlencode([one for one in asked if one[0] != "owner"]))
         if not owners:
-            return self._only(user, answer, _token)
+            return self._explained(self._only(user, answer, _token))
         if (only := whose(user)) is not None:
             owners &= {only}
-        return self._of(owners, answer, _token)
+        return self._explained(self._of(owners, answer, _token))
 
     def job(self, reader: Reader, name: str) -> Relayed:
         """``/job/{id}``: a job, or an array with all its tasks."""
         demand(within(reader, Action.SEE_JOB))
         answer = self.relay.relay("GET", f"/job/{quote(name, safe='')}")
-        mine = self._only(reader.user, answer, _token)
+        mine = self._explained(self._only(reader.user, answer, _token))
         document = mine.document()
         if document is None or document.get("jobs") or not (answer.document() or {}).get("jobs"):
             return mine
@@ -126,6 +127,19 @@ class SlurmService:
         with self.ports.reads() as work:
             mine = {one for owner in owners for one in work.jobs.owned(owner, wanted)}
         return answer.with_document({**document, "jobs": [job for job in document["jobs"] if key(job) in mine]})
+
+    def _explained(self, answer: Relayed) -> Relayed:
+        """With the reason, where squeue shows reasons, of the jobs that wait for room (squeue(1), %r)."""
+        with self.ports.reads() as work:
+            blocked = {node.job: node.reason for node in work.fleet.all([NodeState.CAPACITY_BLOCKED])}
+        if not blocked or (document := answer.document()) is None:
+            return answer
+        why = {job: f"no capacity: {reason}" for job, reason in blocked.items()}
+        jobs = [
+            {**job, "state_description": why[job["job_id"]]} if job.get("job_id") in why else job
+            for job in document.get("jobs") or []
+        ]
+        return answer.with_document({**document, "jobs": jobs})
 
     def _target(self, name: str) -> Mapping[str, Any]:
         match = _TARGET.fullmatch(name)

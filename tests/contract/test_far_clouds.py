@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from api_server import ApiServer
-from provider_sites import FAR, Site, cloud_site, nothing_left
+from provider_sites import EVERY, FAR, Site, cloud_site, nothing_left
 from test_provision import Site as Gateway
 
 from gateway.errors import (
@@ -137,8 +137,9 @@ def test_i18_an_expired_credential_fails_no_node_and_loses_no_machine(site: Site
         assert not elastic.tick().clouds
         assert elastic.slurm.failed_nodes == []
         assert elastic.node("small-1").state is NodeState.TERMINATING
+        assert elastic.provisioner.provider.leftovers("ours") == ()
         with pytest.raises(CloudAuth):
-            elastic.provisioner.provider.leftovers("ours")
+            site.provider().leftovers("ours")
     finally:
         site.keep_secret(renewed)
 
@@ -164,6 +165,20 @@ def test_i11_a_listing_that_breaks_off_is_an_error_and_no_listing(site: Site, mo
         provider.machines("ours")
 
     assert len(provider.machines("ours")) == count
+
+
+@on_each
+def test_an_order_that_found_no_room_is_filled_once_there_is_some(site: Site) -> None:
+    """The same order, with the same token: the cloud must not answer it with what it said before."""
+    provider = site.provider()
+    site.api.full.add("small")
+    with pytest.raises(Capacity):
+        provider.create(site.order("small-1"))
+    site.api.full.clear()
+
+    made = provider.create(site.order("small-1"))
+
+    assert [machine.id for machine in provider.machines("ours")] == [made.id]
 
 
 @on_each
@@ -310,6 +325,26 @@ def test_i11_a_listing_that_lacks_a_zone_is_no_listing(site: Site) -> None:
             provider.machines("ours")
     finally:
         site.api.silent_zones.clear()
+
+
+@pytest.mark.parametrize("site", EVERY[-1:], indirect=True, scope="module")
+def test_what_somebody_tagged_at_openstack_is_found_and_removed(site: Site) -> None:
+    """On the real Neutron: a port with the cluster's tag that no server has; one that a server has is none."""
+    ask, provider = site.openstack.ask, site.provider()
+    network = ask("neutron", "GET", "/v2.0/networks?name=nodes")["networks"][0]["id"]
+    project = ask("keystone", "GET", "/v3/projects?name=hpc")["projects"][0]["id"]
+    for device in ("", "somebody"):
+        wanted = {"network_id": network, "device_id": device, "project_id": project}
+        made = ask("neutron", "POST", "/v2.0/ports", {"port": wanted})["port"]["id"]
+        ask("neutron", "PUT", f"/v2.0/ports/{made}/tags", {"tags": ["gw-cluster=ours", "gw-node=small-1"]})
+
+    (left,) = provider.leftovers("ours")
+
+    assert (left.kind, left.node, left.created_at is not None) == (LeftoverKind.INTERFACE, "small-1", True)
+    assert provider.leftovers("theirs") == ()
+    for _ in range(2):
+        provider.clean(left)
+    assert provider.leftovers("ours") == ()
 
 
 def _invited(node: ElasticNode, site: Site) -> Join:

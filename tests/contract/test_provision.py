@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import update
 
 from gateway.errors import Ambiguous, BurstError, Capacity, CloudAuth, CloudTransient, SchedulerUnavailable, Throttled
 from gateway.provisioning.lifecycle import BEFORE_JOIN, USABLE, NodeState
@@ -21,6 +22,7 @@ from gateway.provisioning.provision import Join, Provisioner
 from gateway.provisioning.reconcile import Source
 from gateway.storage.database import Database
 from gateway.storage.nodes import SqlFleet
+from gateway.storage.tables import nodes
 
 NODES = ("small-1", "small-2", "small-3")
 DOWN = frozenset({"IDLE", "CLOUD", "POWERED_DOWN"})
@@ -57,6 +59,9 @@ class Cloud:
             raise Killed
         return machine
 
+    def create_gang(self, gang):
+        raise AssertionError(gang)
+
     def machines(self, _cluster):
         return tuple(self.live.values())
 
@@ -87,6 +92,7 @@ class Told:
 
     away: bool = False
     failed_nodes: list[str] = field(default_factory=list)
+    requeued: list[str] = field(default_factory=list)
 
     def failed(self, node, reason):
         if self.away:
@@ -97,6 +103,12 @@ class Told:
     def gone(self, _node):
         if self.away:
             raise SchedulerUnavailable
+
+    def requeue(self, node, _job, reason):
+        if self.away:
+            raise SchedulerUnavailable
+        assert reason
+        self.requeued.append(node)
 
 
 class Site:
@@ -281,6 +293,46 @@ def test_a_machine_of_nobody_is_ended_when_seen_twice(site):
     site.provisioner.reap([order], seen_once)
 
     assert (seen_once, site.cloud.live) == ({"m-x"}, {})
+
+
+@pytest.mark.parametrize("state", list(NodeState))
+@pytest.mark.parametrize("lives", [True, False])
+def test_i13_from_any_state_a_node_is_settled_within_five_looks(site, state, lives):
+    """A gateway finds such a record at its start; without further faults nothing is left half done."""
+    with site.database.begin() as connection:
+        facts = {"state": state, "generation": 1, "machine_id": "m-9", "supply": "local/small", "wanted_by": 7}
+        connection.execute(update(nodes).where(nodes.c.name == "small-1").values(**facts))
+    if lives:
+        site.cloud.live["m-9"] = Machine("m-9", "small-1", 1, "t" * 32, MachineState.RUNNING, None)
+    for _ in range(5):
+        site.now += timedelta(seconds=31)
+        site.boot()
+        site.tick()
+
+    node = site.node("small-1")
+    live = [(one.node, one.generation) for one in site.cloud.live.values()]
+    if state is NodeState.QUARANTINED and lives:  # kept for an hour, to be looked at
+        assert (node.state, live) == (state, [("small-1", 1)])
+    elif node.state in USABLE:
+        assert live == [("small-1", node.generation)]
+    else:
+        assert (node.state, live) == (NodeState.OFF, [])
+
+
+def test_i14_a_preempted_job_is_requeued_within_a_minute(site):
+    """From the cloud's word to Slurm's queue; the node ends, and its machine."""
+    site.provisioner.want(["small-1"])
+    site.settle(5)
+    (machine,) = site.cloud.live.values()
+    site.cloud.live[machine.id] = replace(machine, preempted="in two minutes")
+    noticed = site.now
+    while not site.slurm.requeued:
+        site.now += timedelta(seconds=15)
+        site.tick()
+    assert site.slurm.requeued == ["small-1"]
+    assert site.now - noticed <= timedelta(seconds=60)
+    site.settle(4)
+    assert (site.node("small-1").state, site.cloud.live) == (NodeState.OFF, {})
 
 
 class Storm(RuleBasedStateMachine):
