@@ -181,21 +181,3 @@ def test_a_gateway_killed_while_the_machine_boots_goes_on_with_it(rack: Rack) ->
     assert rack.site.finish(job).state == "COMPLETED"
     eventually(lambda: not rack.host.on, "the machine is off", BOOT_S)
     assert rack.changes() == []
-
-
-def test_a_machine_that_cannot_be_woken_says_why_where_people_look(rack: Rack) -> None:
-    """The job waits with the controller's words as its reason; once it answers, the job runs."""
-    rack.bmc.faults.busy = True
-    try:
-        job = rack.site.submit("true")
-        with rack.site.login() as gateway:
-            eventually(
-                lambda: any("answers 503" in node.reason for node in gateway.nodes()), "the node says why it waits"
-            )
-        checked = rack.site.burst("hosts", "check", "--dir", str(rack.site.directory))
-        assert checked.code == 1
-        assert "answers 503" in checked.out
-    finally:
-        rack.bmc.faults.busy = False
-    rack.site.burst("cancel", str(job.id))
-    eventually(lambda: not rack.host.on, "the machine is off", BOOT_S)
