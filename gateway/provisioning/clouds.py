@@ -128,10 +128,13 @@ def _machines_a_call(cloud: CloudSettings) -> int:
 
 
 def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
-    """OpenStack Nova with Keystone's version 3. ``options``: ``key_name``, ``config_drive``."""
+    """OpenStack Nova with Keystone's version 3. ``options``: ``key_name``, ``config_drive``, ``boot_s``.
+
+    ``boot_s``: seconds that a server may take before it joins, such as one of metal that Ironic deploys.
+    """
     ways = (("user", "password", "project"), ("application_credential_id", "application_credential_secret"))
     credential(cloud, settings, *ways)
-    chosen = options(cloud, "key_name", "config_drive")
+    chosen = options(cloud, "key_name", "config_drive", "boot_s")
     endpoint, image = needed(cloud, "endpoint"), needed(cloud, "image")
     kind: Any = get_driver(Provider.OPENSTACK)
 
@@ -157,8 +160,11 @@ def _openstack(cloud: CloudSettings, settings: Settings) -> LibcloudProvider:
         "ex_keyname": chosen.get("key_name"),
         "ex_config_drive": chosen.get("config_drive"),
     }
+    known = DIALECTS["openstack"]
+    slow = {"boot_s": _seconds(cloud, chosen["boot_s"])} if "boot_s" in chosen else {}
+    dialect = replace(known, facts=lambda node: {**known.facts(node), **slow})
     return LibcloudProvider(
-        cloud.name, driver, sizes=sizes_of(cloud), dialect=DIALECTS["openstack"], image=image, arguments=arguments
+        cloud.name, driver, sizes=sizes_of(cloud), dialect=dialect, image=image, arguments=arguments
     )
 
 
@@ -199,6 +205,12 @@ KINDS: dict[str, Opener] = {
     "vms": _vms,
 }
 """Kind of cloud → what opens one. A further kind is one entry here."""
+
+
+def _seconds(cloud: CloudSettings, said: object) -> float:
+    if isinstance(said, bool) or not isinstance(said, int | float) or said < 0:
+        raise SetupError(f"cloud {cloud.name}: boot_s is no number of seconds: {said}", hint="such as boot_s = 1800")
+    return float(said)
 
 
 def _named(thing: str) -> SimpleNamespace:

@@ -273,7 +273,11 @@ def _words(answer: Answer) -> str:
 
 
 def _trust(redfish: Redfish) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=redfish.ca_file)
+    try:
+        context = ssl.create_default_context(cafile=redfish.ca_file)
+    except OSError as error:  # an unreadable file, or what is no certificate (ssl.SSLError)
+        hint = "ca_file is a PEM file"
+        raise PowerRefused(f"{redfish.name}: {redfish.ca_file} cannot be read: {error}", hint=hint) from None
     if not redfish.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import logging
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,9 @@ from gateway.errors import (
     SshError,
 )
 from gateway.ssh.authority import Identity
+
+# What goes wrong is raised, and told once; its own log would have a traceback for each look at a host that still boots.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 CONNECT_S = 15.0
 RUN_S = 60.0

@@ -281,6 +281,8 @@ def test_a_certificate_that_is_not_trusted_is_refused(bmc: RedfishBmc) -> None:
     """Before the password is sent; unless the settings say that any will do."""
     with pytest.raises(PowerUnreachable, match=r"(?i)certificate"):
         _redfish(bmc, ca_file=None).state()
+    with pytest.raises(PowerRefused, match=r"no\.pem cannot be read"):
+        _redfish(bmc, ca_file=str(bmc.ca_file.with_name("no.pem"))).state()
     assert _redfish(bmc, ca_file=None, verify=False).state() is PowerState.OFF
 
 

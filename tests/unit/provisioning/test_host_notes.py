@@ -7,16 +7,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from libcloud.compute.base import Node
 from pydantic import ValidationError
 
+from gateway.errors import SetupError
 from gateway.host_settings import HostSettings, PowerSettings
+from gateway.provisioning.clouds import open_cloud
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.host_lease import HostLease
 from gateway.provisioning.host_notes import HostNotes, Note, Stage
 from gateway.provisioning.hosts import logins_needed
+from gateway.provisioning.libcloud_provider import LibcloudProvider
 from gateway.provisioning.lifecycle import DEADLINE_S, NodeState
 from gateway.provisioning.node import Machine, MachineState
 from gateway.provisioning.reconcile import Act, decide
+from gateway.settings import CloudSettings, CloudSizeSettings, Settings
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POWERING = frozenset({"IDLE", "CLOUD", "POWERING_UP"})
@@ -105,3 +110,26 @@ def test_a_machine_that_boots_slowly_is_given_its_time(boot_s: float, act: Act) 
 
     assert decide(node, machine, POWERING, NOW + age).act is act
     assert decide(node, machine, POWERING, NOW + timedelta(seconds=1900)).act is Act.FAIL
+
+
+def test_a_cloud_of_metal_says_how_long_its_machines_take(tmp_path: Path) -> None:
+    """Ironic writes the image before Nova says that the server runs."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "nova.json").write_text('{"user": "u", "password": "p", "project": "x"}')
+    (secrets / "nova.json").chmod(0o600)
+    size = CloudSizeSettings(name="bm.large", cores=1, memory_mb=512, credits_per_hour=1, max_nodes=1)
+
+    def opened(**options: object) -> LibcloudProvider:
+        cloud = CloudSettings(
+            name="nova", kind="openstack", endpoint="https://192.0.2.1/v3", image="i", sizes=(size,), options=options
+        )
+        found = open_cloud(cloud, Settings(directory=tmp_path))
+        assert isinstance(found, LibcloudProvider)
+        return found
+
+    node = Node("1", "metal-1", "pending", [], [], None)
+    assert opened(boot_s=1800)._dialect.facts(node)["boot_s"] == 1800
+    assert "boot_s" not in opened()._dialect.facts(node)
+    with pytest.raises(SetupError, match="boot_s is no number of seconds: soon"):
+        opened(boot_s="soon")
