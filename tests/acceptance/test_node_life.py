@@ -137,6 +137,7 @@ def test_i14_a_preempted_job_is_requeued_within_a_minute(bursting: Bursting) -> 
     assert dict(bursting.told(node))["preempting"].startswith("preempted: EC2 will terminate it at 20")
 
 
+@pytest.mark.long
 def test_a_node_outlives_a_short_silence_and_ends_itself_after_a_long_one(bursting: Bursting) -> None:
     """The gateway is killed. A node with a job drains and goes on; back in time, the gateway finds it as it was.
 
