@@ -35,7 +35,7 @@ until [ "$(squeue -h -t running -j "$SLURM_ARRAY_JOB_ID" -r -o %i | wc -l)" = NO
 
 def test_twenty_machines_boot_at_once_run_an_array_and_are_destroyed(containers: None, new_site: NewSite) -> None:
     """Twenty tasks that wait for each other run on twenty machines; then neither machine nor control group is left."""
-    site = new_site(nodes="container", idle_s=5, resume_timeout_s=600, sizes=_toml([SIZE]))
+    site = new_site(nodes="container", idle_s=5, resume_timeout_s=1800, sizes=_toml([SIZE]))
     began = time.monotonic()
     with site.login() as gateway:
         script = "#!/bin/bash\n" + SCRIPT.replace("NODES", str(NODES))

@@ -25,7 +25,7 @@ TYPES = {"t3.small": "one", "c5.large": "two", "m5.large": "three", "c7i.large":
 """Instance type → size of the machines that the server boots for it."""
 
 MACHINES = tuple(
-    SizeSettings(name=name, cores=cores, memory_mb=512, credits_per_hour=1, max_nodes=4)
+    SizeSettings(name=name, cores=cores, memory_mb=1024, credits_per_hour=1, max_nodes=4)
     for cores, name in enumerate(("one", "two", "three", "four"), start=1)
 )
 
@@ -34,8 +34,9 @@ SIZES = (
     SizeSettings(
         name="pair", cores=2, memory_mb=512, credits_per_hour=2, max_nodes=1, offers=("aws/c5.large", "local/pair")
     ),
-    SizeSettings(name="big", cores=3, memory_mb=512, credits_per_hour=3, max_nodes=1, offers=("aws/m5.large",)),
-    SizeSettings(name="trio", cores=4, memory_mb=512, credits_per_hour=4, max_nodes=3, offers=("aws/c7i.large",)),
+    # Not of more cores than this computer may have: a node is held against what its size promised.
+    SizeSettings(name="big", cores=2, memory_mb=768, credits_per_hour=3, max_nodes=1, offers=("aws/m5.large",)),
+    SizeSettings(name="trio", cores=2, memory_mb=1024, credits_per_hour=4, max_nodes=3, offers=("aws/c7i.large",)),
 )
 
 
@@ -93,7 +94,7 @@ def _configure(site: Site, ec2: Ec2Server) -> None:
         "image": ec2.image,
         "poll_s": 0.5,
         "sizes": [
-            {"name": name, "cores": cores, "memory_mb": 512, "credits_per_hour": 0.5, "max_nodes": 4}
+            {"name": name, "cores": cores, "memory_mb": 768, "credits_per_hour": 0.5, "max_nodes": 4}
             for cores, name in enumerate(TYPES, start=1)
         ],
     }
@@ -160,7 +161,7 @@ def test_a_job_says_why_it_waits_when_no_cloud_has_room(bursting: Bursting) -> N
     """It waits with the cloud's own words, and runs once there is room."""
     site, ec2 = bursting.site, bursting.ec2
     ec2.full.add("m5.large")
-    job = site.submit("true", "-c", "3")
+    job = site.submit("true", "--mem=700")
     with site.login() as gateway:
         why = eventually(
             lambda: "capacity-blocked" in (reason := gateway.job(job.burst_id).reason) and reason, "the job's reason"
@@ -179,7 +180,7 @@ def test_a_job_of_three_nodes_is_one_call_whose_machines_join_by_number(bursting
     before = ec2.count("RunInstances")
     text = "srun bash -c 'echo $SLURM_NODEID $SLURMD_NODENAME $(hostname)' | sort > where.txt; sleep 5"
 
-    job = site.submit(text, "-N", "3", "-c", "4")
+    job = site.submit(text, "-N", "3", "--mem=900")
     site.reach(job, "RUNNING")
 
     nodes = [bursting.node(f"trio-{number}") for number in (1, 2, 3)]

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,28 @@ def test_the_door_is_for_certificates_of_the_authority_alone(tmp_path: Path) -> 
     assert file_in(text, "/etc/ssh/burst/ca.pub") == CA
     assert file_in(text, "/etc/ssh/burst/root") == "node:small-1:3:root"
     assert file_in(text, "/etc/ssh/burst/burst-job") == "node:small-1:3:burst-job"
+
+
+@pytest.mark.parametrize(("age_s", "off"), [(10.0, False), (10_000.0, True)])
+def test_a_machine_that_never_gets_its_agent_powers_off(tmp_path: Path, age_s: float, off: bool) -> None:
+    """Its gateway died after ordering it: systemd starts the starter again and again, but not for ever."""
+    join, began, said = tmp_path / "join.json", tmp_path / "began", tmp_path / "said"
+    join.write_text(
+        json.dumps({"agent_url": "http://127.0.0.1:9/agent", "agent_sha256": "0" * 64, "lease_seconds": 60})
+    )
+    began.write_text(str(time.monotonic() - age_s))
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" > {said}\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    text = file_in(render(PLAIN), "/usr/local/lib/burst/start.py")
+    text = text.replace(JOIN_FILE, str(join)).replace("/run/burst-began", str(began))
+
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (said.exists(), "no agent" in done.stderr) == (off, not off)
+    assert not off or said.read_text() == "poweroff\n"
