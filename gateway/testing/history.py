@@ -42,6 +42,7 @@ _PLANS = (
     BootPlan(join_s=290.0),
     BootPlan(ending_s=700.0),
     BootPlan(leaves_disk=True),
+    BootPlan(short=True),
     BootPlan(skew=timedelta(minutes=5)),
     BootPlan(skew=timedelta(minutes=-5)),
 )

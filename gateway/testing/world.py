@@ -21,6 +21,7 @@ from gateway.testing.machine import BootPlan, SimulatedMachine
 from gateway.testing.memory_fleet import MemoryNodes
 from gateway.testing.process import GatewayProcess, Surroundings
 from gateway.testing.slurm import SimulatedSlurm
+from gateway.testing.slurm_job import SlurmJob
 from gateway.testing.slurm_node import SlurmNode
 from gateway.testing.spool import Jobs, MemorySpool
 from gateway.testing.virtual_time import START, VirtualTime
@@ -251,8 +252,12 @@ class World:
         running = MachineState.RUNNING
         return {each.order.node for each in self.machines if each.answers and each.state is running}
 
-    def _ready(self, nodes: frozenset[str]) -> bool:
-        return self.process is not None and self.process.runner.ready.wait(nodes, 0)
+    def _ready(self, job: SlurmJob) -> bool:
+        if self.process is None or not self.process.runner.ready.wait(frozenset(job.nodes), 0):
+            return False
+        begins = self.process.begins(job.nodes, job.id)
+        self._bury()
+        return begins
 
     # ------------------------------------------------------------ machines
 
