@@ -29,6 +29,8 @@ from gateway.testing.virtual_time import START, VirtualTime
 LOOP_S = 30.0
 """How often Slurm and the gateway look when nothing wakes them."""
 SOON_S = 0.05
+MOST_WAKES = 400
+"""So often the gateway may be woken in a loop, before it is said to run in circles."""
 LEASE_S = 900.0
 RENEW_S = 300.0
 NOTICE_S = 120.0
@@ -141,6 +143,7 @@ class World:
         self.restarts = 0
         self.started_at = 0.0
         self._awake = False
+        self._wakes = 0
         self._looked_at = 0.0
         self._know_nodes()
         self._start()
@@ -179,6 +182,7 @@ class World:
             self.process.dies_in = points
 
     def _loop(self) -> None:
+        self._wakes = 0
         self.slurm.tick()
         self._tick()
         passed, self._looked_at = self.time.seconds - self._looked_at, self.time.seconds
@@ -193,7 +197,10 @@ class World:
         self._bury()
 
     def _wake(self) -> None:
-        if not self._awake:
+        self._wakes += 1
+        if self._wakes > MOST_WAKES:
+            self.broken.append(Violation(13, f"{self._wakes} looks within {LOOP_S} s, and no end"))
+        elif not self._awake:
             self._awake = True
             self.time.after(SOON_S, self._tick)
 

@@ -58,7 +58,7 @@ def mutation(name: str, *breaks: int):
     return add
 
 
-@mutation("a token that is another at each try", 2)
+@mutation("a token that is another at each try", 2, 5, 13)
 def _(patch):
     numbers = itertools.count()
     patch.setattr(NodeOrder, "token", property(lambda order: f"{order.node}-{next(numbers)}"))
