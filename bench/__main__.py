@@ -1,4 +1,4 @@
-"""``python -m bench``: measure, then write docs/benchmarks.md. About three minutes once Slurm and image are cached."""
+"""``python -m bench``: measure, then write docs/benchmarks.md. About six minutes once Slurm and image are cached."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import bare_slurm, cold_start, pieces, signatures, submissions
+from bench import bare_slurm, cold_start, launches, pieces, resume_calls, signatures, submissions
 from bench.cold_start import Start
 from bench.report import Results, write
 from bench.site import Site, running, say
@@ -25,6 +25,8 @@ def main() -> int:
         distribution = site.machine.distribution
         print("submissions per second", flush=True)
         rates = submissions.measure(site, options.rounds)
+        print("ResumeProgram for a thousand nodes", flush=True)
+        returned = resume_calls.measure(site)
         found = pieces.measure(site, PIECES_JOBS)
         signed = signatures.measure(found.total_s)
     if "process" not in starts:
@@ -32,8 +34,11 @@ def main() -> int:
             starts["process"] = _starts(site, options.starts)
     print("cold starts of bare slurmd", flush=True)
     bare = bare_slurm.measure(distribution, options.starts)
+    print("ordering thousands of nodes", flush=True)
+    launched = launches.measure()
     loads = before, os.getloadavg()[0]
-    results = Results("python -m bench", distribution.version, loads, rates, found, signed, starts, bare)
+    version = distribution.version
+    results = Results("python -m bench", version, loads, rates, found, signed, starts, bare, returned, launched)
     write(results, options.page)
     say(f"wrote {options.page}")
     return 0

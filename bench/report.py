@@ -10,8 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from bench import many_nodes
 from bench.cold_start import OWNERS, Start, parts
+from bench.launches import Launches
 from bench.pieces import Pieces
+from bench.resume_calls import Returns
 from bench.signatures import ROUNDS, Signatures
 from bench.submissions import CLIENTS, JOBS, Rates
 
@@ -86,12 +89,15 @@ class Results:
     starts: dict[str, list[Start]]
     """By form of the nodes."""
     bare: list[float]
+    returns: Returns
+    launches: Launches
 
 
 def write(results: Results, page: Path) -> None:
     """Write the page."""
     inside = _pieces(results.pieces), _signed(results.signatures)
-    page.write_text("".join((_introduction(results), *_rates(results.rates), *inside, *_cold(results))))
+    parts = (_introduction(results), *_rates(results.rates), *inside, *_cold(results), *_many(results))
+    page.write_text("".join(parts))
 
 
 def _introduction(results: Results) -> str:
@@ -159,6 +165,10 @@ def _cold(results: Results) -> Iterator[str]:
     yield "For comparison, bare slurmd processes of the same Slurm, started by a few lines of shell without any\n"
     yield f"gateway: {_spread(results.bare)} s from submission to first line, {len(results.bare)} starts. Slurm's\n"
     yield "power-saving thread looks for nodes to resume once a second, which is most of the spread of its share.\n"
+
+
+def _many(results: Results) -> Iterator[str]:
+    return many_nodes.page(results.returns, results.launches)
 
 
 def _spread(figures: Sequence[float]) -> str:

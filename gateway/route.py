@@ -174,6 +174,7 @@ def follow(job: Job, ports: Ports) -> Outcome:
     assert job.scheduler_id is not None  # noqa: S101 - QUEUED jobs have one
     if not (tasks := _tasks(job.id, job.scheduler_id, ports)):
         return _forgotten(job, ports)
+    tasks = tuple(_away(task, ports) for task in tasks)
     stands = standing(tasks)
     if job.cancel_requested and any(task.state in _CAN_BE_CANCELLED for task in stands.tasks):
         # Slurm was away when it was cancelled, or got the job at the same moment.
@@ -317,6 +318,12 @@ def _tasks(token: str, scheduler_id: int, ports: Ports) -> tuple[SchedulerJob, .
     return tuple(task for task in tasks if task.token == token)
 
 
+def _away(task: SchedulerJob, ports: Ports) -> SchedulerJob:
+    """A task as far as it concerns us: one that a site runs on its own nodes has none of ours, and costs nothing."""
+    home = ports.site is not None and task.nodes and not any(map(ports.site.has, task.nodes))
+    return replace(task, nodes=()) if home else task
+
+
 def _forgotten(job: Job, ports: Ports) -> Outcome:
     """slurmctld died before it had saved the job: one that never ran is given to it again, another is lost."""
     with ports.reads() as work:
@@ -340,8 +347,7 @@ def _release(job: Job, ports: Ports) -> Done:
     except NotFound:
         return _never_ran("it was gone before it was released")
     except SchedulerRefused as refusal:
-        with suppress(SchedulerRefused, NotFound):
-            ports.engine.cancel(job.scheduler_id)
+        ports.site.give_up(job.scheduler_id)
         return _never_ran(f"Slurm would not start it: {refusal.detail}")
     return Done(f"job {job.scheduler_id} of the site may start", {"scheduler_id": job.scheduler_id})
 

@@ -148,6 +148,18 @@ DEFAULT_UNITS = (
 )
 
 
+class BurstSettings(BaseModel):
+    """Which waiting jobs of a site's own partitions may go to the cloud too; docs/site.md has a worked example."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    partitions: tuple[str, ...] = Field(default=(), description="partitions whose jobs may; none: only who asks")
+    accounts: tuple[str, ...] = Field(default=(), description='Slurm accounts whose jobs may; ["*"]: all of them')
+    after_min: int = Field(default=30, ge=0, description="only those that Slurm expects to start later than this")
+    max_jobs: int = Field(default=20, ge=0, description="moved only while fewer of the site's jobs are in the cloud")
+    max_credits: float | None = Field(default=None, gt=0, description="most that one moved job may cost, in credits")
+
+
 class SiteSettings(BaseModel):
     """A site's own Slurm cluster that the gateway serves, in place of one of its own; burst site install sets it."""
 
@@ -157,6 +169,13 @@ class SiteSettings(BaseModel):
     munge_key: Path = Field(default=Path("/etc/munge/munge.key"), description="the site's key, for nodes that join")
     partition: str = Field(
         default="cloud", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$", description="partition whose jobs go to the cloud"
+    )
+    cli_filter: bool = Field(
+        default=False, description="the site's commands run cli_filter.lua, which must then be on every host of users"
+    )
+    burst: BurstSettings = Field(default=BurstSettings(), description="which waiting jobs may go to the cloud too")
+    same_names: bool = Field(
+        default=True, description="a site's user whom nobody has linked is the gateway's of the same name"
     )
     users: dict[str, str] = Field(
         default={}, description="the site's user names → the gateway's, where they differ; one name each way"

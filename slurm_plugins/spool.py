@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,39 @@ _POKE_TIMEOUT_S = 0.2
 
 
 def main(program: str) -> int:
-    """Body of ResumeProgram and its like: arguments SPOOL SOCKET NODES; exit 0 when the request is on disk."""
-    if len(sys.argv) != 4:  # noqa: PLR2004 - as the line above says
-        print(f"usage: {program} SPOOL SOCKET NODES", file=sys.stderr)
+    """Body of ResumeProgram and its like: arguments SPOOL SOCKET [SIZES OWN] NODES; exit 0 when the request is on disk.
+
+    OWN is the program that a site had before, for all nodes that are not of our SIZES ("small,large").
+    """
+    if len(sys.argv) not in {4, 6}:
+        print(f"usage: {program} SPOOL SOCKET [SIZES OWN] NODES", file=sys.stderr)
         return 2
-    spool, site, nodes = sys.argv[1:]
-    write(Path(spool), program, nodes, _resume_file())
+    spool, site, *both, nodes = sys.argv[1:]
+    ours, theirs = split(nodes, both[0].split(",")) if both else (nodes, "")
+    code = _request(Path(spool), site, program, ours) if ours else 0
+    return (subprocess.call([both[1], theirs]) if theirs else 0) or code
+
+
+def split(nodes: str, sizes: Sequence[str]) -> tuple[str, str]:
+    """A hostlist in two: our nodes, called SIZE-NUMBER, and all others.
+
+    >>> split("n[1-3],small-[1-2,7],small-x1", ["small"])
+    ('small-[1-2,7]', 'n[1-3],small-x1')
+    """
+    names = "|".join(map(re.escape, sizes))
+    of_ours = re.compile(rf"(?:{names})-(?:\d+|\[[\d,-]+\])")
+    parts = re.findall(r"(?:\[[^\]]*\]|[^,\[])+", nodes)
+    ours = [part for part in parts if of_ours.fullmatch(part)]
+    return ",".join(ours), ",".join(part for part in parts if part not in ours)
+
+
+def _request(spool: Path, site: str, program: str, nodes: str) -> int:
+    try:
+        write(spool, program, nodes, _resume_file())
+    except OSError as error:
+        # The site's own nodes are to be made all the same.
+        print(f"{program}: {spool}: {error.strerror}", file=sys.stderr)
+        return 1
     poke(site)
     return 0
 

@@ -26,6 +26,7 @@ from gateway.api import (
     publications,
     sessions,
     sharing,
+    site,
     slurm,
     sts,
     users,
@@ -113,7 +114,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     # Added last, it is the outermost: what the others refuse is signed too.
     app.add_middleware(SignedReplies, signer=lambda: gateway.people.ring)
     machines = (nodes.router, sts.router, oauth.router, credentials.router)
-    logins = (accounts.router, identity.router, users.router, sessions.router, principals.router)
+    logins = (accounts.router, identity.router, users.router, sessions.router, principals.router, site.router)
     others = (federation.about, federation.router, jobs.router, proofs.router, audit.router)
     shared = (publications.router, publications.pages, sharing.router, sharing.links)
     for router in (public, *logins, *others, *machines, *shared):

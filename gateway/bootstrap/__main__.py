@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.bootstrap import site
+from gateway.bootstrap import site, site_people
 from gateway.bootstrap.audit import audit
 from gateway.bootstrap.checks import check
 from gateway.bootstrap.lifecycle import down, make_ready, up
@@ -60,11 +60,13 @@ def _perform(options: argparse.Namespace, directory: Path) -> dict[str, Any] | N
 def _of_site(options: argparse.Namespace, directory: Path, assignments: dict[str, str]) -> dict[str, Any]:
     match options.verb:
         case "site-install":
-            return site.install(directory, assignments, _tell, dry_run=options.dry_run)
-        case "site-uninstall":
-            return site.uninstall(directory, _tell, dry_run=options.dry_run)
+            return site.install(directory, assignments, _tell, apply=options.apply)
+        case "site-remove":
+            return site.remove(directory, _tell, apply=options.apply)
+        case "site-people":
+            return site_people.people(directory, options.link and tuple(options.link), options.unlink)
         case _:
-            return site.add_user(directory, options.name, options.credits)
+            return site_people.add_user(directory, options.name, options.credits)
 
 
 def _of_keys(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
@@ -85,12 +87,14 @@ def _serve(settings: Settings) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.bootstrap", description=__doc__)
     lives = ("up", "down", "check", "audit", "serve", "keys-list", "keys-rotate")
-    verbs = (*lives, "site-install", "site-uninstall", "site-user")
+    verbs = (*lives, "site-install", "site-remove", "site-people", "site-user")
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("--dir", dest="directory", type=Path, required=True)
     parser.add_argument("--foreground", action="store_true")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
-    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--apply", action="store_true")
+    parser.add_argument("--link", nargs=2, metavar=("UNIX_NAME", "USER"))
+    parser.add_argument("--unlink", metavar="UNIX_NAME")
     parser.add_argument("--name")
     parser.add_argument("--known", metavar="HASH")
     parser.add_argument("--ring", action="append", choices=("signing", "credentials", "sealing"))

@@ -13,7 +13,7 @@ from gateway.bootstrap.machine import Machine
 from gateway.bootstrap.prices import offers_of
 from gateway.bootstrap.provisioning import know_nodes, lister_of, polls_of, provisioner_of
 from gateway.bootstrap.rings import signing_keys
-from gateway.bootstrap.services import arrivals_of, services
+from gateway.bootstrap.services import arrivals_of, services, site_people
 from gateway.engines.run import Place
 from gateway.engines.site_slurm import SiteSlurm
 from gateway.engines.slurm_conf import PARTITION
@@ -121,5 +121,5 @@ def store_environment(machine: Machine) -> dict[str, str]:
 def _place(settings: Settings, machine: Machine) -> Place:
     if settings.site is None:
         return Place(machine.job_directory, machine.job_user, frozenset({PARTITION}))
-    names = {ours: theirs for theirs, ours in settings.site.users.items()}
+    names = site_people(settings).unix_names
     return Place(machine.job_directory, None, partition=settings.site.partition, unix_names=names)

@@ -82,7 +82,7 @@ def configure(directory: Path, assignments: Mapping[str, str]) -> None:
         return
     configured(directory, assignments)
     temporary = path.with_suffix(".new")
-    temporary.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in values.items()))
+    temporary.write_text("".join(f"{key} = {toml_text(value)}\n" for key, value in values.items()))
     temporary.replace(path)
 
 
@@ -108,12 +108,12 @@ def _value(key: str, text: str) -> object:
     return text if wants_text and isinstance(value, int | float) else value
 
 
-def _toml(value: object) -> str:
+def toml_text(value: object) -> str:
     """A value as TOML has it: JSON, but for tables."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {toml_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml_text, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

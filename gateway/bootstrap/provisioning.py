@@ -8,9 +8,9 @@ import hmac
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 
 from gateway.api.app import AGENT_PATH
 from gateway.bootstrap.clock import utc_now
@@ -41,11 +41,16 @@ _LATE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class GangJoin:
-    """How the machines of a gang become its nodes: what is stored of each, and the one text that all are given."""
+    """How ``count`` machines of a gang become its nodes: what is stored of each, and the one text that all get."""
 
-    token_hashes: tuple[str, ...]
-    """In the order of the nodes."""
-    user_data: str
+    secret: str = field(repr=False)
+    count: int
+    user_data: str = field(repr=False)
+
+    @cached_property
+    def token_hashes(self) -> tuple[str, ...]:
+        """In the order of the nodes."""
+        return tuple(token_hash(one_time_token(self.secret, number)) for number in range(self.count))
 
 
 def provisioner_of(
@@ -128,7 +133,7 @@ def _owner_of(ports: Ports, job_id: int) -> Owner:
 
 def gang_invitation(machine: Machine, nodes: Sequence[ElasticNode]) -> GangJoin:
     """For nodes that are ordered together, in their order, each with the supply that is asked; the same every time."""
-    gang = GangOrder(tuple(order_of(machine.cluster, node, "") for node in nodes), "").token
+    gang = nodes[0].gang or GangOrder(tuple(order_of(machine.cluster, node, "") for node in nodes), "").token
     secret = _secret(machine, f"gang\0{gang}")
     data = GangUserData(
         gang=gang,
@@ -140,8 +145,7 @@ def gang_invitation(machine: Machine, nodes: Sequence[ElasticNode]) -> GangJoin:
         user_authority=machine.node_authority.public_line,
         facts=machine.node_facts(),
     )
-    hashes = (token_hash(one_time_token(secret, number)) for number in range(len(nodes)))
-    return GangJoin(tuple(hashes), render_gang(data))
+    return GangJoin(secret, len(nodes), render_gang(data))
 
 
 def _invitation(machine: Machine, node: ElasticNode) -> Join:

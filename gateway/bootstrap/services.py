@@ -14,6 +14,8 @@ from gateway.bootstrap.prices import catalogue_of, limits_of, offers_of
 from gateway.bootstrap.rings import credential_keys
 from gateway.bootstrap.sealing_key import keeper
 from gateway.bootstrap.secret_file import kept
+from gateway.engines.site_people import SitePeople
+from gateway.engines.site_policy import BurstPolicy
 from gateway.engines.slurm_conf import PARTITION
 from gateway.errors import DoiRefused
 from gateway.identity.authenticate import Verifier
@@ -54,13 +56,14 @@ from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.sharing import SharingService
+from gateway.service.site_claims import SiteClaims, SiteClaimService
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
 from gateway.service.tokens import TokenService
 from gateway.service.users import UserService
 from gateway.service.waiting import WaitingService
-from gateway.settings import Settings
+from gateway.settings import CREDIT, Settings, SiteSettings
 from slurm_plugins.agent.one_file import agent_text
 
 
@@ -138,6 +141,7 @@ def services(
         devices=DeviceService(people),
         sessions=SessionService(people),
         principals=PrincipalService(people),
+        site_claims=SiteClaimService(people, ports.ring, settings.site.partition if settings.site else None),
         registration=registration,
         factors=FactorService(people),
         users=UserService(people, registration),
@@ -205,6 +209,27 @@ def arrivals_of(
         return None
     secret = keeper(machine.sealer)(settings.secrets_dir / "site-jobs.jwk", new_key)
     key = SiteKey.read(secret, settings.name, audience)
-    offers, users = offers_of(settings, machine), settings.site.users
-    service = ArrivalService(ports, ports.site, key, users, offers, limits_of(settings), hands, jobs.wake)
-    return Arrivals(ports.site, service.welcome)
+    people, offers = site_people(settings), offers_of(settings, machine)
+    claims = SiteClaims(ports.works, ports.ring, people)
+    service = ArrivalService(ports, ports.site, key, people, claims, offers, limits_of(settings), hands, jobs.wake)
+    return Arrivals(ports.site, service, _policy(settings.site))
+
+
+def site_people(settings: Settings) -> SitePeople:
+    """Who of a site's users is who at the gateway. Raises ValueError without a site."""
+    if settings.site is None:
+        raise ValueError("these settings name no site")
+    file = settings.directory / "site" / "people.json"
+    return SitePeople(file, settings.site.users, same_names=settings.site.same_names)
+
+
+def _policy(site: SiteSettings) -> BurstPolicy:
+    said = site.burst
+    return BurstPolicy(
+        cloud=site.partition,
+        partitions=frozenset(said.partitions),
+        accounts=frozenset(said.accounts),
+        after_s=said.after_min * 60,
+        max_jobs=said.max_jobs,
+        most_ucr=None if said.max_credits is None else int(said.max_credits * CREDIT),
+    )

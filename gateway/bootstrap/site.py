@@ -1,122 +1,82 @@
 """Site: extend the configuration of a Slurm cluster that is there already, show beforehand what changes, take it back.
 
-Invariant: a site in whose way something stands is not touched; after ``uninstall`` its configuration has the bytes,
-modes and owners of before, and no file more.
+Invariant: a site in whose way something stands is not touched; a change that slurmctld does not take is taken back;
+after ``remove`` the configuration has the bytes, modes and owners of before, and no file more.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib import resources
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.bootstrap.lifecycle import configure, configured
+from gateway.bootstrap.lifecycle import configure, configured, toml_text
 from gateway.bootstrap.machine import Progress
-from gateway.bootstrap.presence import password_file
-from gateway.bootstrap.secret_file import kept
+from gateway.bootstrap.site_files import Change, Manifest, Was
+from gateway.bootstrap.site_look import Look, is_ours, look, own_files
 from gateway.engines import distribution
-from gateway.engines.site_conf import BURST_CONF, JOB_SUBMIT, OURS, SiteConf, extended, restored
+from gateway.engines.site_block import JOB_SUBMIT, SITE_JOB_SUBMIT, restored
+from gateway.engines.site_checks import stops
+from gateway.engines.site_conf import SiteConf
+from gateway.engines.site_controller import SiteController
+from gateway.engines.site_partition import LUA
 from gateway.engines.site_slurm import SiteSlurm
-from gateway.errors import InvalidRequest, SetupError
-from gateway.identity.passwords import make_password
-from gateway.identity.users import Role
-from gateway.settings import CREDIT, Settings
+from gateway.errors import InvalidRequest
+from gateway.settings import Settings
 
 
-@dataclass(frozen=True)
-class Change:
-    """One file of the site: its bytes now and then; None where there is none."""
+def install(directory: Path, assignments: Mapping[str, str], progress: Progress, *, apply: bool) -> dict[str, Any]:
+    """What was found and what changes; with ``apply`` changing it, unless something stands in the way.
 
-    path: Path
-    before: bytes | None
-    after: bytes | None
-
-    def diff(self) -> Iterator[str]:
-        """As diff -u has it."""
-        old, new = (_lines(text) for text in (self.before, self.after))
-        gone, made = (str(self.path) if text is not None else "/dev/null" for text in (self.before, self.after))
-        for line in difflib.unified_diff(old, new, gone, made):
-            yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-
-    def make(self) -> None:
-        """Write it whole, or remove it; a file that was there keeps its owner and mode."""
-        if self.after is None:
-            self.path.unlink(missing_ok=True)
-            return
-        temporary = self.path.with_name(f".{self.path.name}.burst")
-        temporary.write_bytes(self.after)
-        temporary.chmod(0o644)
-        if self.before is not None:
-            status = self.path.stat()
-            os.chown(temporary, status.st_uid, status.st_gid)
-            shutil.copymode(self.path, temporary)
-        temporary.replace(self.path)
-
-
-def install(directory: Path, assignments: Mapping[str, str], progress: Progress, *, dry_run: bool) -> dict[str, Any]:
-    """What changes, and unless ``dry_run`` changing it. Raises SetupError with every line that stands in the way."""
+    Raises SetupError for a slurm.conf that cannot be read.
+    """
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    assignments = _with_site(directory, assignments)
     slurm = _slurm(configured(directory, assignments), progress)
-    conf = slurm.conf()
-    changes = _installing(slurm, conf)
-    if not dry_run:
-        configure(directory, assignments)
-        slurm.install_programs()
-        for change in sorted(changes, key=lambda one: one.path == conf.path):  # what is included comes first
-            change.make()
-    return _answer(changes, conf.without_ours().wishes(), dry_run=dry_run)
+    controller = SiteController(slurm.distribution, slurm.conf().path)
+    manifest = Manifest(directory / "site")
+    found = look(slurm, controller, manifest)
+    answer = _found(found)
+    if not apply or found.stopped:
+        return answer
+    configure(directory, assignments)
+    slurm.install_programs()
+    said = _apply(slurm, controller, manifest, found, progress)
+    return answer | {"done": not said, "rolled_back": said}
 
 
-def uninstall(directory: Path, progress: Progress, *, dry_run: bool) -> dict[str, Any]:
+def remove(directory: Path, progress: Progress, *, apply: bool) -> dict[str, Any]:
     """Take back what ``install`` did; done again it changes nothing. Raises SetupError."""
     slurm = _slurm(Settings.load(directory), progress)
     conf = slurm.conf()
-    text = conf.path.read_bytes()
-    changes = [Change(conf.path, text, restored(text))]
-    changes += [Change(path, path.read_bytes(), None) for path in _own_files(conf) if _is_ours(path)]
-    changes = [change for change in changes if change.before != change.after]
-    if not dry_run:
+    manifest = Manifest(directory / "site")
+    notes: list[str] = []
+    changes = list(_backwards(conf, manifest, notes.append, apply=apply))
+    if apply:
         for change in changes:  # slurm.conf is the first: nothing that it includes is ever missing
             change.make()
-    return _answer(changes, [], dry_run=dry_run)
-
-
-def add_user(directory: Path, name: str, credits_given: float) -> dict[str, Any]:
-    """An account for one of the site's users, by who may read the gateway's own directory."""
-    from gateway.bootstrap.people import people_of  # noqa: PLC0415 - the database takes a while to import
-
-    settings = Settings.load(directory)
-    file = password_file(settings, name)
-    if not settings.secrets_dir.exists():
-        raise SetupError(f"{directory} holds no gateway yet", hint=f"burst up --dir {directory}")
-    with people_of(settings) as people:
-        password = kept(file, lambda: make_password().encode()).decode()
-        made = people(name, Role.USER, password, int(credits_given * CREDIT))
-    return {"user": name, "new": made, "password_file": str(file)}
-
-
-def _installing(slurm: SiteSlurm, conf: SiteConf) -> list[Change]:
-    partition = slurm.partition()
-    site = conf.without_ours()
-    nodes = [f"{group.name}-{number}" for group in partition.groups for number in range(1, group.count + 1)]
-    found = site.conflicts(partition.name, nodes)
-    found += [f"{path} is there and not ours" for path in _own_files(conf) if path.exists() and not _is_ours(path)]
-    if found:
-        raise SetupError("; ".join(found), hint="nothing was changed; docs/site.md says how both can live together")
-    burst_conf, job_submit = _own_files(conf)
-    now = conf.path.read_bytes()
-    wanted = {
-        conf.path: now if conf.extended else extended(now),
-        burst_conf: partition.text(site).encode(),
-        job_submit: _lua(partition.name, slurm.slurm_user).encode(),
+        for path, was in manifest.entries.items():
+            if path.exists() and manifest.is_as_before(was, path.read_bytes()):
+                manifest.dress(was)
+        manifest.forget()
+        notes += _reread(SiteController(slurm.distribution, conf.path)) if changes else []
+    return {
+        "diff": "".join(line for change in changes for line in change.diff()),
+        "files": [str(change.path) for change in changes],
+        "notes": notes,
+        "done": apply,
     }
-    changes = [Change(path, path.read_bytes() if path.exists() else None, text) for path, text in wanted.items()]
-    return [change for change in changes if change.before != change.after]
+
+
+def _with_site(directory: Path, assignments: Mapping[str, str]) -> dict[str, str]:
+    """The table ``site`` is added to: what else burst.toml says of the site stays."""
+    if "site" not in assignments:
+        return dict(assignments)
+    file = directory / "burst.toml"
+    known = tomllib.loads(file.read_text()).get("site", {}) if file.exists() else {}
+    said = tomllib.loads(f"site = {assignments['site']}")["site"]
+    return {**assignments, "site": toml_text({**known, **said})}
 
 
 def _slurm(settings: Settings, progress: Progress) -> SiteSlurm:
@@ -128,29 +88,88 @@ def _slurm(settings: Settings, progress: Progress) -> SiteSlurm:
     return SiteSlurm(settings, found)
 
 
-def _own_files(conf: SiteConf) -> tuple[Path, Path]:
-    folder = conf.path.parent
-    return folder / BURST_CONF, folder / JOB_SUBMIT
-
-
-def _is_ours(path: Path) -> bool:
-    return path.exists() and OURS in path.read_text(errors="replace").partition("\n")[0]
-
-
-def _lua(partition: str, slurm_user: int) -> str:
-    text = resources.files("slurm_plugins").joinpath(JOB_SUBMIT).read_text(encoding="utf-8")
-    text = text.replace('local PARTITION = "cloud"', f'local PARTITION = "{partition}"')
-    return text.replace("local SLURM_USER = 0", f"local SLURM_USER = {slurm_user}")
-
-
-def _answer(changes: list[Change], notes: list[str], *, dry_run: bool) -> dict[str, Any]:
+def _found(found: Look) -> dict[str, Any]:
     return {
-        "diff": "".join(line for change in changes for line in change.diff()),
-        "files": [str(change.path) for change in changes],
-        "notes": notes,
-        "done": not dry_run,
+        "findings": [vars(finding) | {"line": finding.line()} for finding in found.findings],
+        "stops": len(stops(found.findings)),
+        "diff": "".join(line for change in found.changes for line in change.diff()),
+        "files": [str(change.path) for change in found.changes],
+        "done": False,
+        "rolled_back": "",
     }
 
 
-def _lines(text: bytes | None) -> list[str]:
-    return (text or b"").decode(errors="replace").splitlines(keepends=True)
+def _apply(slurm: SiteSlurm, controller: SiteController, manifest: Manifest, found: Look, progress: Progress) -> str:
+    """Change the files and have them read; why that was taken back, "" when slurmctld has it all."""
+    partition = slurm.partition()
+
+    def accepted() -> bool:
+        return controller.has_partition(partition.name) and LUA in controller.config().get("JobSubmitPlugins", "")
+
+    if not found.changes and accepted():
+        return ""
+    entries = manifest.entries
+    manifest.keep(found.changes)
+    for change in found.changes:
+        change.make()
+    progress("slurmctld reads its configuration again")
+    said = controller.reconfigure()
+    if not said and controller.becomes(accepted):
+        return ""
+    why = said or ("it does not know the partition" if controller.up() else "it ended")
+    progress(f"slurmctld did not take it ({why}): taking the change back")
+    _roll_back(found, manifest, entries)
+    return "; ".join([f"slurmctld did not take it: {why}", *_reread(controller)])
+
+
+def _roll_back(found: Look, manifest: Manifest, entries: Mapping[Path, Was]) -> None:
+    was = manifest.entries
+    for change in reversed(found.changes):
+        change.undo()
+        if change.before is not None and manifest.is_as_before(was[change.path], change.before):
+            manifest.dress(was[change.path])
+    manifest.back_to(entries)
+
+
+def _reread(controller: SiteController) -> list[str]:
+    """Have slurmctld read the files of before; what an administrator must then know."""
+    if not controller.up():
+        return ["slurmctld does not answer; its files are as before: start it as you always do"]
+    said = controller.reconfigure()
+    return [f"scontrol reconfigure said: {said}"] if said else []
+
+
+def _backwards(conf: SiteConf, manifest: Manifest, note: Callable[[str], None], *, apply: bool) -> Iterator[Change]:
+    """What gives the site its files back; edits that somebody made meanwhile are kept, and told of."""
+    real, was = conf.path.resolve(), manifest.entries
+    text = real.read_bytes()
+    back = restored(text)
+    if back != text:
+        yield Change(real, text, back)
+        if real in was and not manifest.is_as_before(was[real], back):
+            note(f"{real} was edited since it was extended: only our lines are taken out")
+    folder = conf.path.parent
+    kept = folder / SITE_JOB_SUBMIT
+    for name, path in own_files(conf).items():
+        if not is_ours(path) and path not in was:
+            continue
+        now = path.read_bytes() if path.exists() else None
+        after = _site_lua(kept, was, manifest, note) if name == JOB_SUBMIT else None
+        if path in was and now is not None and now != after and not manifest.is_as_left(was[path]):
+            where = manifest.set_aside(path) if apply else "the gateway's directory"
+            note(f"{path} was edited since we wrote it: what it was is kept in {where}")
+        if now != after:
+            yield Change(path, now, after, like=kept)
+    if kept in was and kept.exists():
+        yield Change(kept, kept.read_bytes(), None)
+
+
+def _site_lua(kept: Path, was: Mapping[Path, Was], manifest: Manifest, note: Callable[[str], None]) -> bytes | None:
+    """The site's own job_submit.lua, as it is by now; None where it had none."""
+    own = was.get(kept.with_name(JOB_SUBMIT))
+    if kept.exists() and (kept in was or own is None):
+        text = kept.read_bytes()
+        if own is not None and not manifest.is_as_before(own, text):
+            note(f"{kept} was edited since: job_submit.lua gets what it says now")
+        return text
+    return manifest.before(own) if own is not None else None

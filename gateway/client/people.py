@@ -51,6 +51,10 @@ class People:
         """It needs a code again."""
         self.session.request("DELETE", f"/devices/{_part(device)}")
 
+    def claim_unix_user(self, unix_name: str) -> wire.ClaimView:
+        """What to submit as the site's ``unix_name``, so that its jobs are one's own."""
+        return self.session.post("/site/claims", wire.ClaimRequest(unix_name=unix_name), wire.ClaimView)
+
     def users(self) -> tuple[wire.UserView, ...]:
         """Every user."""
         return self.session.get("/users", tuple[wire.UserView, ...])

@@ -66,6 +66,8 @@ class Place:
             return self.user
         if (name := self.unix_names.get(job.user, job.user)) == "root":
             raise SchedulerRefused("no job of the gateway runs as root here")
+        if not name:
+            raise SchedulerRefused(f"{job.user} is linked to no user of the site: burst site claim links you")
         return name
 
     def knows(self, partition: str) -> bool:

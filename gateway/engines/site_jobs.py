@@ -1,21 +1,24 @@
-"""SiteJobs: the jobs that a site's own sbatch put into the cloud partition, held until the gateway has funded them.
+"""SiteJobs: jobs of a site's own sbatch: those that wait, held, in the cloud partition, and others that may go there.
 
-Invariant: a job is released only under the token of a stored job of ours, which from then on is its AdminComment; until
-then that says, after "burst: ", what it waits for.
+Invariant: a job is released to the cloud only under the token of a stored job of ours, which from then on is its
+AdminComment; until then that says, after "burst: ", what it waits for. A job that the site's own nodes can run is never
+held, ended or sent back by us.
 """
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gateway.engines.rest_client import RestClient
 from gateway.engines.rest_records import job_of, number, state_key
-from gateway.errors import NotFound, SchedulerRefused
+from gateway.errors import NotFound, SchedulerRefused, SchedulerUnavailable
 from gateway.jobs.job import Resources
+from gateway.slurm.hostlists import expand
 from gateway.slurm.units import array_spec
 
 SAID = "burst: "
@@ -28,6 +31,31 @@ _MOST_INDEX = 4_000_001
 
 HELD_BY_OWNER = "held by its owner"
 """Stands in job_submit.lua's word on a job that was submitted with --hold."""
+
+MAY_BURST = "burst: may go to the cloud"
+"""How job_submit.lua's word begins on a job that was submitted for the cloud beside the site's own partitions."""
+
+_BAR = "\x1f"
+_ASKED = ("ArrayJobID", "Partition", "Account", "StartTime", "SubmitTime", "Reason")
+_WAITS_FOR_NODES = ("Resources", "Priority", "Nodes required for job are DOWN")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One line of squeue about a job, or the rest of an array, that waits. Unix times."""
+
+    id: int
+    partitions: tuple[str, ...]
+    account: str
+    start: int | None
+    """When Slurm expects it to start; None where it does not say."""
+    submitted: int
+    reason: str
+
+    @property
+    def for_nodes(self) -> bool:
+        """Whether nothing but nodes is missing: not its owner's hold, a dependency, or a limit of the site's."""
+        return self.reason.startswith(_WAITS_FOR_NODES)
 
 
 @dataclass(frozen=True)
@@ -47,11 +75,18 @@ class SiteJob:
     held: bool
     het: bool
     """A part of a heterogeneous job."""
+    excluded: tuple[str, ...] = ()
+    """Nodes that it must not run on."""
 
     @property
     def held_by_owner(self) -> bool:
         """Whether it is to stay held when it is funded."""
         return HELD_BY_OWNER in self.comment
+
+    @property
+    def wishes(self) -> bool:
+        """Whether its owner asked for the cloud beside the site's own partitions."""
+        return self.comment.startswith(MAY_BURST)
 
 
 @dataclass(frozen=True)
@@ -63,11 +98,34 @@ class SiteJobs:
     scontrol: tuple[str, ...]
     environment: Mapping[str, str]
     default_time_limit_s: int
+    squeue: tuple[str, ...] = ("squeue",)
+    nodes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Our nodes by their offer."""
 
     def pending(self) -> frozenset[int]:
         """Ids of all jobs of the cluster that wait, by the cheap call."""
         jobs = self.client.get("/jobs/state/")["jobs"]
         return frozenset(state_key(job) for job in jobs if "PENDING" in job["state"])
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """All jobs of the cluster that wait, with Slurm's own estimate. Raises SchedulerUnavailable."""
+        form = ",".join(f"{name}:{_BAR}" for name in _ASKED)
+        command = [*self.squeue, "--noheader", "--states=PENDING", f"--Format={form}"]
+        done = subprocess.run(
+            command,
+            env={**self.environment, "SLURM_TIME_FORMAT": "%s"},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            raise SchedulerUnavailable(done.stderr.strip() or f"squeue ended with {done.returncode}")
+        return tuple(_waiting(line) for line in done.stdout.splitlines() if line.count(_BAR) >= len(_ASKED))
+
+    def has(self, node: str) -> bool:
+        """Whether a node is ours."""
+        return any(node in names for names in self.nodes.values())
 
     def look(self, job_id: int) -> SiteJob:
         """A job as it is now. Raises NotFound."""
@@ -89,17 +147,47 @@ class SiteJobs:
         found = self._read(record)
         if found.comment == token:
             return
+        change = self._ours(record, offer) if self.is_cloud_only(found) else self._both(found, offer)
+        self.client.send("POST", f"/job/{job_id}", {"admin_comment": token, **change})
+
+    def is_cloud_only(self, found: SiteJob) -> bool:
+        """Whether no node but ours may run it."""
+        return found.partition == self.partition
+
+    def give_up(self, job_id: int) -> None:
+        """End a job that nobody will pay for; one that the site's own nodes may run is left to them."""
+        with suppress(NotFound, SchedulerRefused):
+            if self.is_cloud_only(self.look(job_id)):
+                self.client.kill(str(job_id))
+
+    def _ours(self, record: Mapping[str, Any], offer: str) -> dict[str, Any]:
+        """A held job of the cloud partition may start, on nodes of its offer."""
         asked = record.get("features")
-        change: dict[str, Any] = {"admin_comment": token, "constraints": f"({asked})&{offer}" if asked else offer}
-        if not found.held_by_owner:
+        change: dict[str, Any] = {"constraints": f"({asked})&{offer}" if asked else offer}
+        if not self._read(record).held_by_owner:
             change["priority"] = {"set": True, "infinite": True, "number": 0}
-        self.client.send("POST", f"/job/{job_id}", change)
+        return change
+
+    def _both(self, found: SiteJob, offer: str) -> dict[str, Any]:
+        """A job of the site's own may start in the cloud too, there on nodes of its offer only.
+
+        A constraint would hold for the site's own nodes as well, so our other nodes are excluded instead.
+        """
+        others = [node for name, nodes in self.nodes.items() if name != offer for node in nodes]
+        change: dict[str, Any] = {"partition": f"{found.partition},{self.partition}"}
+        return change | ({"excluded_nodes": sorted({*found.excluded, *others})} if others else {})
 
     def tell(self, job_id: int, sentence: str) -> None:
         """Say in its AdminComment what it waits for; it stays held. Raises NotFound, SchedulerRefused."""
         said = SAID + sentence
         if self.look(job_id).comment != said:
             self.client.send("POST", f"/job/{job_id}", {"admin_comment": said, "hold": True})
+
+    def tell_at_home(self, job_id: int, sentence: str) -> None:
+        """Say in its AdminComment why it may not go to the cloud; it goes on waiting for the site's own nodes."""
+        said = f"{MAY_BURST}, but not yet: {sentence}"
+        if self.look(job_id).comment != said:
+            self.client.send("POST", f"/job/{job_id}", {"admin_comment": said})
 
     def send_back(self, job_id: int, sentence: str) -> None:
         """A job that started though nobody pays for it: back into the queue, held; one that cannot wait is ended."""
@@ -129,6 +217,7 @@ class SiteJobs:
             state=known.state,
             held=bool(record.get("hold")),
             het=bool(number(record.get("het_job_id"))),
+            excluded=expand(record.get("excluded_nodes") or ""),
         )
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -156,6 +245,18 @@ def resources_of(record: Mapping[str, Any], default_time_limit_s: int) -> Resour
         tasks=figure("tasks"),
         cpus_per_task=max(1, figure("cpus_per_task")),
         tasks_per_node=figure("tasks_per_node"),
+    )
+
+
+def _waiting(line: str) -> Waiting:
+    job, partitions, account, start, submitted, reason = line.split(_BAR)[: len(_ASKED)]
+    return Waiting(
+        id=int(job),
+        partitions=tuple(partitions.split(",")),
+        account="" if account == "(null)" else account,
+        start=int(start) if start.isdigit() else None,
+        submitted=int(submitted) if submitted.isdigit() else 0,
+        reason=reason,
     )
 
 

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from gateway.engines import ports, slurm_programs
 from gateway.engines.distribution import NO_LONGER_AS_SLURM_USER, Distribution
 from gateway.engines.embedded import node_groups
 from gateway.engines.rest_client import RestClient
-from gateway.engines.site_conf import CloudPartition, SiteConf
+from gateway.engines.site_conf import SiteConf
 from gateway.engines.site_jobs import SiteJobs
+from gateway.engines.site_partition import POWER_PROGRAMS, CloudPartition
 from gateway.engines.slurmrest import SlurmRestEngine
 from gateway.errors import BurstError, SchedulerRefused, SetupError
 from gateway.settings import Settings, SiteSettings
@@ -63,6 +64,11 @@ class SiteSlurm:
         return self._distribution.version
 
     @property
+    def distribution(self) -> Distribution:
+        """The Slurm programs that the gateway runs."""
+        return self._distribution
+
+    @property
     def user(self) -> str:
         """As whom the gateway acts in Slurm: this process's user."""
         return pwd.getpwuid(os.getuid()).pw_name
@@ -99,7 +105,7 @@ class SiteSlurm:
 
     def conf(self) -> SiteConf:
         """The site's configuration as it is now. Raises SetupError."""
-        return SiteConf.read(self._site.slurm_conf.resolve())
+        return SiteConf.read(self._site.slurm_conf.absolute())
 
     def partition(self) -> CloudPartition:
         """What burst.conf is to say."""
@@ -114,6 +120,7 @@ class SiteSlurm:
             resume_timeout_s=settings.resume_timeout_s,
             default_time_limit_min=settings.default_time_limit_min,
             max_time_limit_min=settings.max_time_limit_min,
+            cli_filter=self._site.cli_filter,
         )
 
     def install_programs(self) -> None:
@@ -123,7 +130,9 @@ class SiteSlurm:
             folder.mkdir(parents=True, exist_ok=True)
         settings.secrets_dir.mkdir(mode=0o700, exist_ok=True)
         site_socket = settings.run_dir / "site.sock"
-        foreign = slurm_programs.Foreign(self._site.partition, self.slurm_user)
+        foreign = slurm_programs.Foreign(
+            self._site.partition, self.slurm_user, tuple(size.name for size in settings.sizes), self._own_programs()
+        )
         slurm_programs.install(
             self._programs(), settings.spool_dir, site_socket, wait_s=settings.resume_timeout_s, foreign=foreign
         )
@@ -147,7 +156,7 @@ class SiteSlurm:
     def stop(self) -> None:
         """Give the nodes, whose machines have ended, back to Slurm, then end our slurmrestd."""
         with contextlib.suppress(BurstError), contextlib.closing(self.engine()) as engine:
-            ours = {name for group in self.partition().groups for name in _named(group.name, group.count)}
+            ours = set(self.partition().nodes)
             up = [node.name for node in engine.nodes() if node.name in ours and not node.states & _AT_REST]
             if up and self._daemon().alive():
                 engine.update_nodes(up, "POWER_DOWN_FORCE")
@@ -163,6 +172,11 @@ class SiteSlurm:
             client=RestClient(self._url, self.user, lambda: "", _REST_TIMEOUT_S),
             partition=self._site.partition,
             scontrol=(str(self._distribution.program("scontrol")),),
+            squeue=(str(self._distribution.program("squeue")),),
+            nodes={
+                group.name: frozenset(f"{group.name}-{number}" for number in range(1, group.count + 1))
+                for group in self.partition().groups
+            },
             environment=self.environment(),
             default_time_limit_s=self._settings.default_time_limit_min * 60,
         )
@@ -180,6 +194,11 @@ class SiteSlurm:
     def _socket(self) -> Path:
         return self._settings.run_dir / "slurmrestd.sock"
 
+    def _own_programs(self) -> dict[str, str]:
+        """What the site powers its own nodes with."""
+        site = self.conf().without_ours()
+        return {name: site.get(name) for name in POWER_PROGRAMS if site.get(name)}
+
     def _programs(self) -> dict[str, Path]:
         return slurm_programs.paths(self._settings.slurm_dir / "programs")
 
@@ -194,16 +213,16 @@ class SiteSlurm:
         if not self.conf().extended:
             directory = self._settings.directory
             raise SetupError(
-                f"{self._site.slurm_conf} is not extended yet", hint=f"burst site install --dir {directory}"
+                f"{self._site.slurm_conf} is not extended yet", hint=f"burst site install --dir {directory} --apply"
             )
 
     def _copy_conf(self) -> None:
         folder = self._settings.slurm_dir
         _write_if_new(folder / "slurm.conf", self.conf().flat() + "".join(f"{line}\n" for line in self._own()))
         for name in _COPIED:
-            theirs = self._site.slurm_conf.resolve().parent / name
+            theirs = self._site.slurm_conf.absolute().parent / name
             if theirs.exists():
-                _write_if_new(folder / name, theirs.read_text())
+                _write_if_new(folder / name, theirs.read_text(errors="surrogateescape"))
 
     def _own(self) -> Iterator[str]:
         """What a process node has for itself; Slurm takes the last value of a key."""
@@ -247,19 +266,16 @@ class SiteSlurm:
             raise SchedulerRefused(done.stderr.strip() or f"scontrol ended with {done.returncode}")
 
 
-def _named(prefix: str, count: int) -> Iterable[str]:
-    return (f"{prefix}-{number}" for number in range(1, count + 1))
-
-
 def _listens(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
 
 
 def _write_if_new(path: Path, text: str) -> None:
-    if path.exists() and path.read_text() == text:
+    raw = text.encode(errors="surrogateescape")
+    if path.exists() and path.read_bytes() == raw:
         return
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text)
+    temporary.write_bytes(raw)
     shutil.copymode(path, temporary) if path.exists() else None
     temporary.replace(path)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -28,6 +29,10 @@ class Foreign:
 
     partition: str
     slurm_user: int
+    sizes: tuple[str, ...] = ()
+    """What our nodes' names begin with, before the dash and the number."""
+    own: Mapping[str, str] = field(default_factory=dict)
+    """Name in slurm.conf → the program that the site has for its own nodes."""
 
 
 def paths(folder: Path) -> dict[str, Path]:
@@ -43,16 +48,20 @@ def install(
     On a foreign cluster jobs of other partitions are nothing to PrologSlurmctld. Raises SetupError where its SlurmUser
     can run no Python.
     """
-    python = _python_of(foreign.slurm_user) if foreign else sys.executable
+    python = python_of(foreign.slurm_user) if foreign else sys.executable
     request = (str(spool), str(site_socket))
     arguments = dict.fromkeys(_MODULES, request) | {"PrologSlurmctld": (str(site_socket), str(wait_s))}
     for name, path in programs.items():
         guarded = foreign.partition if foreign and name == "PrologSlurmctld" else None
-        _write(path, _script(python, _MODULES[name], arguments[name], guarded))
+        chain = (",".join(foreign.sizes), foreign.own[name]) if foreign and name in foreign.own else ()
+        _write(path, _script(python, _MODULES[name], (*arguments[name], *chain), guarded))
 
 
-def _python_of(uid: int) -> str:
-    """A Python that this user can run the programs with: ours may lie in a folder that is closed to him."""
+def python_of(uid: int) -> str:
+    """A Python that this user can run the programs with: ours may lie in a folder that is closed to him.
+
+    Raises SetupError where there is none.
+    """
     for python in (sys.executable, "/usr/bin/python3"):
         command = ["env", f"PYTHONPATH={_home()}", python, "-S", "-c", "import slurm_plugins.spool"]
         done = subprocess.run(command, user=uid, extra_groups=[], cwd="/", capture_output=True, check=False)

@@ -63,6 +63,7 @@ class Action(StrEnum):
     LEAVE_GROUP = "leave this group"
     LEAD_GROUP = "change who is in this group"
     CREATE_GROUP = "create groups"
+    CLAIM_UNIX_USER = "say which user of the site they are"
 
 
 class Who(StrEnum):
@@ -127,6 +128,7 @@ POLICY: Mapping[Action, Rule] = {
     Action.SET_FACTORS: Rule(Who.ANYONE, Scope.PEOPLE_WRITE),
     Action.SEE_USERS: Rule(Who.ADMIN, Scope.PEOPLE_READ),
     Action.CHANGE_USERS: Rule(Who.ADMIN, Scope.PEOPLE_WRITE),
+    Action.CLAIM_UNIX_USER: Rule(Who.ANYONE, Scope.PEOPLE_WRITE),
     Action.SEE_GROUPS: Rule(Who.ANYONE, Scope.PEOPLE_READ),
     Action.SEE_GROUP: Rule(Who.MEMBER, Scope.PEOPLE_READ),
     Action.LEAVE_GROUP: Rule(Who.MEMBER, Scope.PEOPLE_WRITE),

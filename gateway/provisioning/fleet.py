@@ -5,7 +5,7 @@ Invariant: a move is recorded only from the state and generation it was decided 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -75,6 +75,19 @@ class Effect:
     at: datetime
 
 
+@dataclass(frozen=True)
+class Change:
+    """Of one node among many that change at once: ``facts`` are fields of ElasticNode, ``text`` says why it moves."""
+
+    node: ElasticNode
+    facts: Mapping[str, Any]
+    text: str = ""
+
+
+Tally = Mapping[tuple[str | None, str], int]
+"""How many nodes there are, by supply and account."""
+
+
 class Fleet(Protocol):
     """The stored nodes."""
 
@@ -87,14 +100,26 @@ class Fleet(Protocol):
     def of_gang(self, gang: str, number: int) -> ElasticNode:
         """The node that has this place in the gang of this token. Raises NotFound."""
 
+    def get_all(self, names: Collection[str]) -> Mapping[str, ElasticNode]:
+        """Those of these names that there are, by name."""
+
     def all(self, states: Collection[NodeState] | None = None) -> tuple[ElasticNode, ...]:
         """Every node, or those in ``states``, by name."""
+
+    def tally(self, states: Collection[NodeState]) -> Tally:
+        """How many are in ``states``."""
 
     def move(self, node: ElasticNode, state: NodeState, now: datetime, text: str, **facts: Any) -> ElasticNode:
         """Record a legal move and say why; ``facts`` are fields of ElasticNode. Raises Conflict."""
 
+    def move_all(self, changes: Sequence[Change], state: NodeState, now: datetime) -> tuple[ElasticNode, ...]:
+        """``move`` for many, in few statements. Raises Conflict if one of them cannot; then none may be committed."""
+
     def note(self, node: ElasticNode, **facts: Any) -> ElasticNode:
         """Record facts without a move. Raises Conflict if the node moved meanwhile."""
+
+    def note_all(self, changes: Sequence[Change]) -> tuple[ElasticNode, ...]:
+        """``note`` for many, in few statements. Raises Conflict if one moved; then none may be committed."""
 
     def keep_effect(self, effect: Effect) -> None:
         """Remember an outcome that fits no record; the reaper reads them before anything else."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from gateway.provisioning.node import TAG_CLUSTER, TAG_GANG, TAG_JOB, TAG_LEASE, TAG_OWNER, TAG_TOKEN, NodeOrder
 
@@ -31,7 +32,7 @@ class GangOrder:
         if len(alike) != 1:
             raise ValueError("a gang has at least one order, and all are of one size, place and job")
 
-    @property
+    @cached_property
     def token(self) -> str:
         """Idempotency token of the whole, 32 hex digits."""
         return hashlib.sha256("\0".join(each.token for each in self.orders).encode()).hexdigest()[:32]

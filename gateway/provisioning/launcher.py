@@ -18,10 +18,10 @@ import structlog
 
 from gateway.errors import Ambiguous, BootstrapFailed, Capacity, CloudError, Conflict, LimitReached, Quota, Unlisted
 from gateway.provisioning.breakers import Breakers
-from gateway.provisioning.fleet import Effect, ElasticNode, Fleet
+from gateway.provisioning.fleet import Change, Effect, ElasticNode, Fleet, Tally
 from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.gangs import UNDECIDED, UNORDERED
-from gateway.provisioning.lifecycle import AMBIGUOUS_ALARM_S, BEFORE_JOIN, USABLE, Limits, NodeState
+from gateway.provisioning.lifecycle import AMBIGUOUS_ALARM_S, BEFORE_JOIN, USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
 from gateway.provisioning.reconcile import Seen, Source
 from gateway.provisioning.supply import Supplies, Supply
@@ -156,25 +156,12 @@ class Launcher:
             bounds = self._bounds(nodes, supply, str(intents[0]["account"]))
         else:
             intents, bounds = [{**lock, "join_until": now + self.join_within}] * len(nodes), ()
+        changes = [Change(node, facts, f"asking for {supply}") for node, facts in zip(nodes, intents, strict=True)]
         with self.fleet() as fleet:
             if bounds:
-                _require_room(fleet.all(), nodes, bounds)
-            pairs = zip(nodes, intents, strict=True)
-            return tuple(self._record(fleet, node, facts, supply, now) for node, facts in pairs)
-
-    def _record(
-        self, fleet: Fleet, node: ElasticNode, facts: Mapping[str, object], supply: str, now: datetime
-    ) -> ElasticNode:
-        stored = fleet.get(node.name)
-        joined = node.state in _ASKED and stored.state in _JOINED - {NodeState.REQUESTED, NodeState.AMBIGUOUS}
-        same = (stored.generation, stored.lock) == (node.generation, node.lock)
-        if not same or not (joined or stored.state is node.state):
-            raise Conflict(f"Node {node.name} was moved by somebody else.")
-        if joined:
-            return stored  # while nobody knew the outcome
-        if stored.state is NodeState.REQUESTED:
-            return fleet.note(stored, **facts)
-        return fleet.move(stored, NodeState.REQUESTED, now, f"asking for {supply}", **facts)
+                _require_room(fleet.tally(_ORDERED), nodes, bounds)
+                return fleet.move_all(changes, NodeState.REQUESTED, now)
+            return _asked_again(fleet, changes, now)
 
     def _intents(self, nodes: tuple[ElasticNode, ...], supply: str, now: datetime) -> list[dict[str, object]]:
         """What is stored of each with a new order."""
@@ -205,10 +192,10 @@ class Launcher:
         kind = Supply(supply).kind
         return (
             _Bound(
-                "", self.supplies.find(nodes[0].offer, supply).most, lambda node: Supply(node.supply or "").kind == kind
+                "", self.supplies.find(nodes[0].offer, supply).most, lambda used, _: Supply(used or "").kind == kind
             ),
-            _Bound(" of the cluster", self.limits.max_nodes, lambda _: True),
-            _Bound(f" of account {account}", most, lambda node: node.account == account),
+            _Bound(" of the cluster", self.limits.max_nodes, lambda *_: True),
+            _Bound(f" of account {account}", most, lambda _, payer: payer == account),
         )
 
     def _create(self, nodes: tuple[ElasticNode, ...]) -> tuple[Machine, ...]:
@@ -222,23 +209,29 @@ class Launcher:
     def _made(self, nodes: tuple[ElasticNode, ...], machines: tuple[Machine, ...]) -> None:
         if nodes[0].supply is not None:
             self.breakers.close(Supply(nodes[0].supply))
-        with self.fleet() as fleet:
-            for node, machine in zip(nodes, machines, strict=True):
-                self._keep(fleet, node, machine)
+        try:
+            with self.fleet() as fleet:
+                changes = [_pending(node, machine) for node, machine in zip(nodes, machines, strict=True)]
+                fleet.move_all(changes, NodeState.PENDING, self.now())
+        except Conflict:
+            # Some joined before the cloud's reply came back, or another worker took them over.
+            self._made_late(nodes, machines)
 
-    def _keep(self, fleet: Fleet, node: ElasticNode, machine: Machine) -> None:
-        known = {"machine_id": machine.id, "public_addresses": machine.public_addresses, "lock": "", "lock_until": None}
-        current = fleet.get(node.name)
-        same = current.generation == node.generation and current.lock == node.lock
-        if same and current.state is NodeState.REQUESTED:
-            text = f"machine {machine.id} is being made"
-            fleet.move(current, NodeState.PENDING, self.now(), text, address=machine.address, **known)
-        elif same and current.state in _JOINED and current.machine_id in {None, machine.id}:
-            # It joined before the cloud's reply came back.
-            fleet.note(current, address=machine.address or current.address, **known)
-        else:
-            log.warning("a late reply fits no record", node=node.name, machine=machine.id)
-            fleet.keep_effect(Effect(machine.id, node.name, node.generation, machine.token, self.now()))
+    def _made_late(self, nodes: tuple[ElasticNode, ...], machines: tuple[Machine, ...]) -> None:
+        with self.fleet() as fleet:
+            known = fleet.get_all([node.name for node in nodes])
+            for node, machine in zip(nodes, machines, strict=True):
+                current = known[node.name]
+                same = current.generation == node.generation and current.lock == node.lock
+                change = _pending(current, machine)
+                if same and current.state is NodeState.REQUESTED:
+                    fleet.move_all([change], NodeState.PENDING, self.now())
+                elif same and current.state in _JOINED and current.machine_id in {None, machine.id}:
+                    address = machine.address or current.address
+                    fleet.note(current, **{**change.facts, "address": address})
+                else:
+                    log.warning("a late reply fits no record", node=node.name, machine=machine.id)
+                    fleet.keep_effect(Effect(machine.id, node.name, node.generation, machine.token, self.now()))
 
     def _may_have_been_taken(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen], error: CloudError) -> bool:
         """A cloud may refuse to repeat an order that it took; only its listing tells that it did not."""
@@ -255,11 +248,11 @@ class Launcher:
 
     def _undecided(self, nodes: tuple[ElasticNode, ...], error: CloudError) -> None:
         with self.fleet() as fleet:
-            for node in nodes:
-                current = fleet.get(node.name)
-                if current.state is NodeState.REQUESTED and current.lock == node.lock:
-                    free = {"lock": "", "lock_until": None}
-                    fleet.move(current, NodeState.AMBIGUOUS, self.now(), error.detail, reason=error.detail, **free)
+            known = fleet.get_all([node.name for node in nodes])
+            mine = [known[node.name] for node in nodes if known[node.name].lock == node.lock]
+            asking = [node for node in mine if node.state is NodeState.REQUESTED]
+            changes = [Change(node, {"reason": error.detail, **_FREE}, error.detail) for node in asking]
+            fleet.move_all(changes, NodeState.AMBIGUOUS, self.now())
         self._alarm(nodes[0])
 
     def _alarm(self, node: ElasticNode) -> None:
@@ -274,21 +267,19 @@ class Launcher:
         supply, error = list(refused.items())[-1]
         self.breakers.trip(Supply(supply), error, self.now())
         text = f"{supply}: {error.detail}"
+        changes = [Change(node, {**NOT_ORDERED, "reason": sentence(refused)}, text) for node in nodes]
         with self.fleet() as fleet:
-            return tuple(
-                fleet.move(node, NodeState.CAPACITY_BLOCKED, self.now(), text, reason=sentence(refused), **NOT_ORDERED)
-                for node in nodes
-            )
+            return fleet.move_all(changes, NodeState.CAPACITY_BLOCKED, self.now())
 
     def _wait(self, nodes: tuple[ElasticNode, ...], reason: str) -> None:
         """Blocked until there is room; what the timeline has said already is not said again."""
+        told = (NodeState.CAPACITY_BLOCKED, reason)
+        again = [Change(node, {"since": self.now()}) for node in nodes if (node.state, node.reason) == told]
+        facts = {**NOT_ORDERED, "reason": reason}
+        blocked = [Change(node, facts, reason) for node in nodes if (node.state, node.reason) != told]
         with self.fleet() as fleet:
-            for node in nodes:
-                if (node.state, node.reason) == (NodeState.CAPACITY_BLOCKED, reason):
-                    fleet.note(node, since=self.now())
-                else:
-                    blocked = {**NOT_ORDERED, "reason": reason}
-                    fleet.move(node, NodeState.CAPACITY_BLOCKED, self.now(), reason, **blocked)
+            fleet.note_all(again)
+            fleet.move_all(blocked, NodeState.CAPACITY_BLOCKED, self.now())
 
 
 PASSING = (Capacity, Quota, BootstrapFailed)
@@ -299,8 +290,11 @@ NOT_ORDERED: Mapping[str, str | None] = {
     "lock": "",
 }
 
+_FREE: Mapping[str, str | None] = {"lock": "", "lock_until": None}
+
 _JOINED = BEFORE_JOIN | USABLE | {NodeState.BOOTSTRAPPED}
 _ASKED = UNDECIDED | _JOINED
+_ORDERED = frozenset(NodeState) - UNORDERED - {NodeState.OFF}
 
 
 def order_of(cluster: str, node: ElasticNode, user_data: str) -> NodeOrder:
@@ -325,21 +319,46 @@ def sentence(refused: Mapping[str, CloudError]) -> str:
     return "; ".join(f"{supply}: {error.detail}" for supply, error in refused.items())
 
 
+def _pending(node: ElasticNode, machine: Machine) -> Change:
+    facts = {"machine_id": machine.id, "public_addresses": machine.public_addresses, "address": machine.address}
+    return Change(node, {**facts, **_FREE}, f"machine {machine.id} is being made")
+
+
+def _asked_again(fleet: Fleet, changes: Sequence[Change], now: datetime) -> tuple[ElasticNode, ...]:
+    """Of an order whose outcome is not known; what has joined meanwhile stays as it is."""
+    known = fleet.get_all([each.node.name for each in changes])
+    changes = [replace(each, node=_as_decided(known, each.node)) for each in changes]
+    asked = [each for each in changes if each.node.state is NodeState.REQUESTED]
+    moving = [each for each in changes if may_move(each.node.state, NodeState.REQUESTED)]
+    done = {node.name: node for node in fleet.note_all(asked)}
+    done |= {node.name: node for node in fleet.move_all(moving, NodeState.REQUESTED, now)}
+    return tuple(done.get(each.node.name, each.node) for each in changes)
+
+
+def _as_decided(known: Mapping[str, ElasticNode], node: ElasticNode) -> ElasticNode:
+    """The stored one. Raises Conflict if somebody else moved it; that its machine joined is no harm."""
+    stored = known[node.name]
+    joined = node.state in _ASKED and stored.state in _JOINED - {NodeState.REQUESTED, NodeState.AMBIGUOUS}
+    same = (stored.generation, stored.lock) == (node.generation, node.lock)
+    if not same or not (joined or stored.state is node.state):
+        raise Conflict(f"Node {node.name} was moved by somebody else.")
+    return stored
+
+
 @dataclass(frozen=True)
 class _Bound:
-    """How many ordered nodes there may be of those that it counts."""
+    """How many ordered nodes there may be of those that it counts, by their supply and account."""
 
     whose: str
     most: int | None
-    counts: Callable[[ElasticNode], bool]
+    counts: Callable[[str | None, str], bool]
 
 
-def _require_room(known: Collection[ElasticNode], nodes: tuple[ElasticNode, ...], bounds: Sequence[_Bound]) -> None:
-    """Raises LimitReached if all of ``nodes`` beside what is ordered already would be too many."""
-    ours = {node.name for node in nodes}
-    ordered = [node for node in known if node.name not in ours and node.state not in UNORDERED | {NodeState.OFF}]
+def _require_room(ordered: Tally, nodes: tuple[ElasticNode, ...], bounds: Sequence[_Bound]) -> None:
+    """Raises LimitReached if ``nodes``, which are not ordered yet, would be too many beside those that are."""
     for bound in bounds:
-        free = None if bound.most is None else bound.most - sum(map(bound.counts, ordered))
+        used = sum(count for (supply, account), count in ordered.items() if bound.counts(supply, account))
+        free = None if bound.most is None else bound.most - used
         if free is not None and free < len(nodes):
             need = f": {max(free, 0)} left, and the job needs {len(nodes)}" if len(nodes) > 1 else ""
             raise LimitReached(f"all {bound.most} that may be used{bound.whose} are in use{need}")

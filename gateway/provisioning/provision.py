@@ -18,14 +18,14 @@ import structlog
 from gateway.errors import BootstrapFailed, BurstError, Capacity, CloudError, Conflict, NotFound
 from gateway.provisioning.breakers import Breakers
 from gateway.provisioning.drains import Drain
-from gateway.provisioning.fleet import Effect, ElasticNode, Fleet
+from gateway.provisioning.fleet import Change, Effect, ElasticNode, Fleet
 from gateway.provisioning.gangs import GangVerdict, Together
 from gateway.provisioning.launcher import FleetWork, GangInvitation, Join, Launcher, Owner, order_of
 from gateway.provisioning.lifecycle import COMING, USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, NodeProvider
-from gateway.provisioning.reconcile import Act, Seen, SlurmStates, Verdict, decide, orphans
+from gateway.provisioning.reconcile import ASKED, Act, Seen, SlurmStates, Verdict, decide, orphans
 from gateway.provisioning.supply import Supplies, Supply
-from gateway.provisioning.wishes import JobNodes, wish
+from gateway.provisioning.wishes import JobNodes, Wishes
 
 __all__ = ["FleetWork", "Join", "Owner", "Provisioner", "SlurmNodes", "order_of"]
 
@@ -72,16 +72,24 @@ class Provisioner:
     holder: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Who holds the nodes that it works on, to other processes on the same database."""
 
-    def want(self, names: Iterable[str], jobs: Collection[JobNodes] = ()) -> tuple[str, ...]:
+    def want(self, names: Collection[str], jobs: Collection[JobNodes] = (), *, begin: bool = False) -> tuple[str, ...]:
         """ResumeProgram: note that Slurm wants these nodes, for these jobs; unknown names are left out and returned.
 
         A node that is on its way or in use has been asked for already: the request is a replay and changes nothing.
+        ``begin``: nodes that are OFF begin their next generation in the same transaction, and not each by a step.
         """
         with self.fleet() as fleet:
             known = {node.name: node for node in fleet.all()}
-            for name in names:
-                if name in known:
-                    fleet.note(known[name], **wish(known, name, jobs, self.now()))
+            wishes, now = Wishes(known, jobs), self.now()
+            noted, begun = [], []
+            for node in (known[name] for name in dict.fromkeys(names) if name in known):
+                facts = wishes.of(node.name, now)
+                if begin and node.state is NodeState.OFF:
+                    begun.append(Change(node, {**facts, **_begun(node, facts["wanted_by"]), "reason": ASKED}, ASKED))
+                else:
+                    noted.append(Change(node, facts))
+            fleet.note_all(noted)
+            fleet.move_all(begun, NodeState.INTENT, now)
         return tuple(name for name in names if name not in known)
 
     def release(self, names: Iterable[str], reason: str) -> None:
@@ -184,11 +192,7 @@ class Provisioner:
             # Many clouds give them only now.
             facts |= {"address": machine.address or node.address, "public_addresses": machine.public_addresses}
         if verdict.state is NodeState.INTENT:
-            facts |= {
-                "generation": node.generation + 1,
-                "wanted": False,
-                "job": node.wanted_by if node.wanted else None,
-            }
+            facts |= _begun(node, node.wanted_by if node.wanted else None)
             facts |= {"wanted_at": node.wanted_at if node.wanted else self.now()}
             facts |= {"wanted_with": node.wanted_with if node.wanted else 1}
         if verdict.state is NodeState.OFF:
@@ -204,7 +208,8 @@ class Provisioner:
     def _launch(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen]) -> None:
         if never := self._launcher.launch(nodes, seen):
             with self.fleet() as fleet:
-                nodes = tuple(fleet.get(node.name) for node in nodes)
+                known = fleet.get_all([node.name for node in nodes])
+            nodes = tuple(known[node.name] for node in nodes)
             for node in nodes:
                 self._fail(node, never)
 
@@ -291,6 +296,11 @@ class Provisioner:
             act()
         except BurstError as error:
             log.warning("a stray machine is not ended", machine=machine, error=error.detail)
+
+
+def _begun(node: ElasticNode, job: int | None) -> dict[str, object]:
+    """Of a node that begins its next generation, for ``job``."""
+    return {"generation": node.generation + 1, "wanted": False, "job": job}
 
 
 _CONSOLE_MOST = 2000

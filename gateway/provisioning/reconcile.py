@@ -83,6 +83,7 @@ NOTHING = Verdict(Act.NOTHING)
 _UP = frozenset({"IDLE", "ALLOCATED", "MIXED"})
 _NOT_UP = frozenset({"POWERING_UP", "POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "NOT_RESPONDING"})
 _WORKING = frozenset({"ALLOCATED", "MIXED", "COMPLETING"})
+ASKED = "Slurm asked for it"
 _ASKED_FOR = frozenset({"POWERING_UP", "POWER_UP"})
 
 _UNSEEN_GRACE_S = 30
@@ -183,7 +184,7 @@ class _Look:
 
 def _off(look: _Look) -> Verdict:
     if look.node.wanted:
-        return _move(NodeState.INTENT, "Slurm asked for it")
+        return _move(NodeState.INTENT, ASKED)
     if look.has({"POWERING_UP"}) and not look.has({"DOWN"}):
         return _move(NodeState.INTENT, "Slurm waits for it, though its request was lost")
     return NOTHING

@@ -125,7 +125,7 @@ class NodeRunner:
         for request in spooled(self.spool):
             log.info("slurm asks", program=request.program, nodes=fold(request.nodes))
             if request.program == "resume":
-                unknown = self.provisioner.want(request.nodes, request.jobs)
+                unknown = self.provisioner.want(request.nodes, request.jobs, begin=True)
                 if unknown:
                     log.warning("slurm asked for unknown nodes", nodes=unknown)
             else:

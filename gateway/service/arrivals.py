@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -16,6 +16,7 @@ from gateway.accounting import cheque
 from gateway.accounting.quote import Quote, quote
 from gateway.accounting.units import format_credits
 from gateway.engines.site_jobs import SiteJob, SiteJobs
+from gateway.engines.site_people import SitePeople
 from gateway.errors import InvalidRequest, NotFound, Refused
 from gateway.identity.authenticate import Vouched
 from gateway.identity.authorise import Action, authorise, demand
@@ -30,11 +31,14 @@ from gateway.jobs.stages import Stage
 from gateway.placement.offers import Offer
 from gateway.placement.place import Placement, place
 from gateway.route import Hands, Ports, step
+from gateway.service.site_claims import SiteClaims
 from gateway.service.submission import Limits
 from gateway.work import Work
 
 NOT_PAID = "it started before it was paid for"
 """Of a job that began on one of our nodes though nobody pays for it: somebody went past the hold."""
+
+_UNSETTLED = (Stage.FUNDED, Stage.STAGED_IN, Stage.QUEUED, Stage.RAN, Stage.STAGED_OUT)
 
 
 @dataclass(frozen=True)
@@ -49,23 +53,28 @@ class _Decision:
 
 @dataclass(frozen=True)
 class ArrivalService:
-    """Takes in the jobs of one site. ``users``: the site's names of users → the gateway's, where they differ."""
+    """Takes in the jobs of one site. ``people``: who of the site's users is who at the gateway."""
 
     ports: Ports
     site: SiteJobs
     key: SiteKey
-    users: Mapping[str, str]
+    people: SitePeople
+    claims: SiteClaims
     offers: tuple[Offer, ...]
     limits: Limits
     hands: Hands
     wake_jobs: Callable[[], None]
 
-    def welcome(self, found: SiteJob) -> Job:
+    def welcome(self, found: SiteJob, most_ucr: int | None = None) -> Job | None:
         """Fund a job that waits and let it start; one that was funded before is only told so.
 
-        Raises what refuses it, as a sentence for its owner, or SchedulerUnavailable.
+        ``most_ucr``: what it may cost at most, beside what its owner says. None for one that was no job but its owner's
+        word on who they are, which is ended. Raises what refuses it, as a sentence for
+        its owner, or SchedulerUnavailable.
         """
-        job = self._known(found) or self._take_in(found)
+        if (known := self._known(found)) is None and self._is_claim(found):
+            return None
+        job = known or self._take_in(found, most_ucr)
         if not self.hands.take(job.id):
             return job  # the job runner has it in hand
         try:
@@ -74,14 +83,28 @@ class ArrivalService:
             self.hands.give_back(job.id)
             self.wake_jobs()
 
+    def in_cloud(self) -> int:
+        """How many jobs of the gateway are funded and not yet settled."""
+        with self.ports.reads() as work:
+            return len(work.jobs.at(_UNSETTLED))
+
+    def _is_claim(self, found: SiteJob) -> bool:
+        """Whether it only links its owner to a user of the gateway, and that is done."""
+        if not self.site.is_cloud_only(found) or (code := self.claims.code_in(self._script(found.id))) is None:
+            return False
+        link = self.claims.finish(code, found.user, self.ports.now())
+        self.site.tell(found.id, f"{link.unix} is {link.user} at the gateway now")
+        self.site.give_up(found.id)
+        return True
+
     def _known(self, found: SiteJob) -> Job | None:
         """The job that was taken in for it before the gateway could tell slurmctld."""
         with self.ports.reads() as work:
             mine = [job.id for job in work.jobs.at({Stage.STAGED_IN}) if job.scheduler_id == found.id]
             return work.jobs.get(mine[0]) if mine else None
 
-    def _take_in(self, found: SiteJob) -> Job:
-        decision = self._decide(found)
+    def _take_in(self, found: SiteJob, most_ucr: int | None) -> Job:
+        decision = self._decide(found, most_ucr)
         with self.ports.works() as work:
             owner = self._owner(work, found.user)
             account = decision.request.burst.account_to or owner.account
@@ -90,11 +113,16 @@ class ArrivalService:
             evidence = self._evidence(decision)
             return self._fund(work, self._job(decision, owner, account, evidence), decision, evidence)
 
-    def _decide(self, found: SiteJob) -> _Decision:
+    def _decide(self, found: SiteJob, most_ucr: int | None) -> _Decision:
         request = self._request(found, self._script(found.id))
         placement = place(request.resources, self.offers)
         priced = quote(request.resources, placement.offer.name, placement.nodes, self.ports.tariff)
         cheque.check(priced.total_ucr, asked_ucr=request.burst.max_cost_ucr)
+        if most_ucr is not None and priced.total_ucr > most_ucr:
+            most, price = format_credits(most_ucr), format_credits(priced.total_ucr)
+            raise Refused(
+                f"it could cost {price} in the cloud, and the site pays for {most}", hint="shorten its --time"
+            )
         return _Decision(found, request, placement, priced)
 
     def _script(self, job_id: int) -> str:
@@ -123,7 +151,10 @@ class ArrivalService:
         )
 
     def _owner(self, work: Work, unix_name: str) -> User:
-        name = self.users.get(unix_name, unix_name)
+        name = self.people.user_of(unix_name)
+        if name is None:
+            hint = f"link it with burst site claim, or ask an administrator: burst site people link {unix_name} USER"
+            raise Refused(f"{unix_name} is linked to no user of the gateway", hint=hint)
         try:
             return work.users.get(name)
         except NotFound as error:
@@ -135,6 +166,7 @@ class ArrivalService:
         facts = {
             "uid": found.uid,
             "user": found.user,
+            "owner": self.people.user_of(found.user),
             "partition": found.partition,
             "name": found.name,
             "directory": found.directory,

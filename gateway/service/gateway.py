@@ -30,6 +30,7 @@ from gateway.service.registration import RegistrationService
 from gateway.service.sessions import SessionService
 from gateway.service.shared_files import SharedFiles
 from gateway.service.sharing import SharingService
+from gateway.service.site_claims import SiteClaimService
 from gateway.service.slurm import SlurmService
 from gateway.service.slurm_accounting import SlurmAccounting
 from gateway.service.submission import SubmissionService
@@ -73,6 +74,7 @@ class Gateway:
     audit: AuditService
     sessions: SessionService
     principals: PrincipalService
+    site_claims: SiteClaimService
     agent: str
     probes: dict[str, Callable[[], object]]
     seed: Callable[[str, str], bytes | None] = lambda _address, _name: None

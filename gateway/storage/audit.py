@@ -5,7 +5,7 @@ Invariant: it works inside the caller's serialisable transaction, so a record co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 
@@ -29,11 +29,18 @@ class SqlAudit:
 
     def tell(self, act: Act, now: datetime) -> None:
         """See ``AuditLog.tell``."""
+        self.tell_all((act,), now)
+
+    def tell_all(self, acts: Sequence[Act], now: datetime) -> None:
+        """Several at once, in this order; one at least."""
         last = self._connection.execute(_LAST).one_or_none()
         seq, head = (last.seq, last.hash) if last else (0, FIRST_HASH)
-        record = Record(seq + 1, now, act, head)
-        row = vars(act) | {"seq": record.seq, "at": now, "prev_hash": head, "hash": record.hash}
-        self._connection.execute(_INSERT, row | {"outcome": act.outcome.value})
+        rows = []
+        for number, act in enumerate(acts, seq + 1):
+            record = Record(number, now, act, head)
+            row = vars(act) | {"seq": number, "at": now, "prev_hash": head, "hash": (head := record.hash)}
+            rows.append(row | {"outcome": act.outcome.value})
+        self._connection.execute(_INSERT, rows)
 
     def find(self, question: Question) -> tuple[Record, ...]:
         """See ``AuditLog.find``."""

@@ -6,7 +6,7 @@ Invariant: what a transaction changed is seen by others once it ends without an 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.errors import Conflict, NotFound
 from gateway.jobs.job import Event
-from gateway.provisioning.fleet import Effect, ElasticNode, Fleet
+from gateway.provisioning.fleet import Change, Effect, ElasticNode, Fleet, Tally
 from gateway.provisioning.lifecycle import NodeState, may_move
 
 
@@ -86,6 +86,15 @@ class MemoryFleet:
         rows = self._nodes.rows | self.changed if self.changed else self._nodes.rows
         return tuple(rows[name] for name in self._nodes.names(rows) if states is None or rows[name].state in states)
 
+    def get_all(self, names: Collection[str]) -> Mapping[str, ElasticNode]:
+        """See ``Fleet.get_all``."""
+        found = ((name, self.changed.get(name) or self._nodes.rows.get(name)) for name in names)
+        return {name: node for name, node in found if node is not None}
+
+    def tally(self, states: Collection[NodeState]) -> Tally:
+        """See ``Fleet.tally``."""
+        return Counter((node.supply, node.account) for node in self.all(states))
+
     def move(self, node: ElasticNode, state: NodeState, now: datetime, text: str, **facts: Any) -> ElasticNode:
         """See ``Fleet.move``."""
         if not may_move(node.state, state):
@@ -95,11 +104,19 @@ class MemoryFleet:
         self.tell(moved, now, state, text)
         return moved
 
+    def move_all(self, changes: Sequence[Change], state: NodeState, now: datetime) -> tuple[ElasticNode, ...]:
+        """See ``Fleet.move_all``."""
+        return tuple(self.move(each.node, state, now, each.text, **each.facts) for each in changes)
+
     def note(self, node: ElasticNode, **facts: Any) -> ElasticNode:
         """See ``Fleet.note``."""
         noted = replace(node, **facts)
         self._record(node, noted)
         return noted
+
+    def note_all(self, changes: Sequence[Change]) -> tuple[ElasticNode, ...]:
+        """See ``Fleet.note_all``."""
+        return tuple(self.note(each.node, **each.facts) for each in changes)
 
     def keep_effect(self, effect: Effect) -> None:
         """See ``Fleet.keep_effect``."""

@@ -102,6 +102,7 @@ from gateway.wire.sessions import (
     SessionView,
 )
 from gateway.wire.shares import LinkedFiles, LinkRequest, LinkView, NewLink, OpenRequest, ShareRequest, ShareView
+from gateway.wire.site import ClaimRequest, ClaimView
 
 __all__ = [
     "MAX_SCRIPT_BYTES",
@@ -120,6 +121,8 @@ __all__ = [
     "Balance",
     "BudgetRequest",
     "BudgetView",
+    "ClaimRequest",
+    "ClaimView",
     "ConfirmRequest",
     "CreditRequest",
     "DeviceLogin",

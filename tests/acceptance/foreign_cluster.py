@@ -1,7 +1,7 @@
 """ForeignCluster: a site's own Slurm, configured and started without a line of the product: own conf, key and users.
 
 Invariant: it knows nothing of a gateway until a command of the product changes its files, and its daemons (munged,
-slurmctld, one slurmd) are found by their pid files and ended with the test.
+slurmctld, two slurmd) are found by their pid files and ended with the test.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from gateway.engines.distribution import Distribution
 USER = "games"
 """The researcher: an ordinary user of this machine, who has no rights at all in Slurm."""
 
+LOCAL = ("n1", "n2")
+
 SLURM_CONF = """\
 # slurm.conf of the physics department, kept by hand since 2019.
 # Ask Petra before you change anything below the line!
@@ -45,8 +47,8 @@ PluginDir={plugins}
 StateSaveLocation={top}/state
 SlurmctldPidFile={top}/run/slurmctld.pid
 SlurmctldSyslogDebug=quiet
-SlurmdSpoolDir={top}/spool
-SlurmdPidFile={top}/slurmd.pid
+SlurmdSpoolDir={top}/spool/%n
+SlurmdPidFile={top}/slurmd-%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -56,14 +58,48 @@ SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 ReturnToService=2
 MailProg=/bin/true
-SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,bf_interval=5
+SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,bf_interval=2
+JobCompType=jobcomp/filetxt \\
+   # and sacct is not there yet
+JobCompLoc={top}/state/jobs.txt
+JobSubmitPlugins=lua
+ResumeProgram={top}/resume-rack5
+SuspendProgram="{top}/resume-rack5"
 # ------------------------------------------------------------------ nodes
 Include nodes.conf   # rack 4
-PartitionName=main Nodes=n1 Default=YES MaxTime=2:00:00 State=UP\
+PartitionName=main Nodes=n[1-2] Default=YES MaxTime=2:00:00 State=UP
+PartitionName=rack5 Nodes=dark[1-2] SuspendTime=600 State=UP\
 """
 """As an old site has it: comments, an include, and no newline at the end."""
 
-NODES_CONF = "NodeName=n1 NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=1000\n"
+NODES_CONF = """\
+NodeName=n[1-2] NodeAddr=127.0.0.1 Port=[{n1}-{n2}] \\
+    CPUs=2 RealMemory=1000
+NodeName=dark[1-2] State=CLOUD CPUs=2 RealMemory=1000
+"""
+"""Two nodes that run, and two of a rack that the site's own programs power."""
+
+OWN_LUA = """\
+-- Petra's rules
+function slurm_job_submit(job, partitions, uid)
+  if job.name == "forbidden" then
+    slurm.log_user("not with that name, says Petra")
+    return slurm.ERROR
+  end
+  if job.name == "broken" then return job.name + 1 end
+  job.comment = "seen by Petra"
+  return slurm.SUCCESS
+end
+function slurm_job_modify(job, record, partitions, uid)
+  return slurm.SUCCESS
+end
+return slurm.SUCCESS
+"""
+
+OWN_RESUME = """\
+#!/bin/sh
+echo "$@" >> {top}/state/resumed
+"""
 
 
 @dataclass(frozen=True)
@@ -102,16 +138,18 @@ class ForeignCluster:
         eventually((munge / "munge.sock").exists, "munged listens")
         self._start("slurmctld", ["-D"], "daemon")
         stepd = str(self.programs.program("slurmstepd"))
-        self._start("slurmd", ["-D", "-N", "n1", "-f", str(self.conf), "-d", stepd], None)
-        eventually(lambda: self.node("n1").startswith("idle"), "the site's own node is idle")
+        for node in LOCAL:
+            self._start("slurmd", ["-D", "-N", node, "-f", str(self.conf), "-d", stepd], None, node)
+        for node in LOCAL:
+            eventually(lambda name=node: self.node(name).startswith("idle"), "the site's own nodes are idle")
 
     def stop(self) -> None:
         """End its daemons."""
-        for name in ("slurmd", "slurmctld", "munged"):
+        for name in (*(f"slurmd-{node}" for node in LOCAL), "slurmctld", "munged"):
             self.daemon(name).stop()
 
     def daemon(self, name: str) -> Daemon:
-        """munged, slurmctld or slurmd."""
+        """munged, slurmctld or slurmd-NODE."""
         return Daemon(name, self.top / "run", self.top / f"log/{name}.log")
 
     def restart_slurmctld(self) -> None:
@@ -157,7 +195,7 @@ class ForeignCluster:
     def comment(self, number: int) -> str:
         """A job's AdminComment, whole."""
         shown = self.run("scontrol", "-o", "show", "job", str(number)).out
-        return found[1].strip() if (found := re.search(r"AdminComment=(.*?) StdErr=", shown)) else ""
+        return found[1].strip() if (found := re.search(r"AdminComment=(.*?) (?:Comment|StdErr)=", shown)) else ""
 
     def until(self, number: int, *states: str) -> dict[str, str]:
         """Wait for one of ``states``; what is then known of the job."""
@@ -177,7 +215,7 @@ class ForeignCluster:
             found[path.name] = (hashlib.sha256(path.read_bytes()).hexdigest(), status.st_mode, status.st_uid)
         return found
 
-    def _start(self, name: str, words: list[str], user: str | None) -> None:
+    def _start(self, name: str, words: list[str], user: str | None, node: str = "") -> None:
         program = [str(self.programs.program(name)), *words]
         drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
         environment = {
@@ -185,7 +223,7 @@ class ForeignCluster:
             "SLURM_CONF": str(self.conf),
             "RES_OPTIONS": "attempts:0",
         }
-        self.daemon(name).start([*drop, *program], env=environment, cwd=Path("/"))
+        self.daemon(f"{name}-{node}" if node else name).start([*drop, *program], env=environment, cwd=Path("/"))
 
 
 @contextmanager
@@ -216,9 +254,17 @@ def _furnish(cluster: ForeignCluster) -> None:
     shutil.chown(top / "run", "daemon")
     cluster.munge_key.write_bytes(secrets.token_bytes(128))
     cluster.munge_key.chmod(0o400)
-    chosen = ports.remembered(top / "ports.json", {"slurmctld": 1, "n1": 1})
+    chosen = ports.remembered(top / "ports.json", {"slurmctld": 1, "n1": len(LOCAL)})
+    chosen["n2"] = chosen["n1"] + 1
     host = socket.gethostname().split(".")[0]
     facts = {"host": host, "top": top, "plugins": cluster.programs.plugin_dir, **chosen}
     cluster.conf.write_text(SLURM_CONF.format(**facts))
     (cluster.etc / "nodes.conf").write_text(NODES_CONF.format(**facts))
+    lua = cluster.etc / "job_submit.lua"
+    lua.write_text(OWN_LUA)
+    lua.chmod(0o640)
+    shutil.chown(lua, "daemon")
+    resume = top / "resume-rack5"
+    resume.write_text(OWN_RESUME.format(top=top))
+    resume.chmod(0o755)
     (cluster.etc / "cgroup.conf").write_text("CgroupPlugin=disabled\n")

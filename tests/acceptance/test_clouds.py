@@ -21,12 +21,12 @@ from gateway.settings import Settings, SizeSettings
 
 pytestmark = pytest.mark.root
 
-TYPES = {"t3.small": "one", "c5.large": "two", "m5.large": "three"}
+TYPES = {"t3.small": "one", "c5.large": "two", "m5.large": "three", "c7i.large": "four"}
 """Instance type → size of the machines that the server boots for it."""
 
 MACHINES = tuple(
     SizeSettings(name=name, cores=cores, memory_mb=512, credits_per_hour=1, max_nodes=4)
-    for cores, name in enumerate(("one", "two", "three"), start=1)
+    for cores, name in enumerate(("one", "two", "three", "four"), start=1)
 )
 
 SIZES = (
@@ -35,6 +35,7 @@ SIZES = (
         name="pair", cores=2, memory_mb=512, credits_per_hour=2, max_nodes=1, offers=("aws/c5.large", "local/pair")
     ),
     SizeSettings(name="big", cores=3, memory_mb=512, credits_per_hour=3, max_nodes=1, offers=("aws/m5.large",)),
+    SizeSettings(name="trio", cores=4, memory_mb=512, credits_per_hour=4, max_nodes=3, offers=("aws/c7i.large",)),
 )
 
 
@@ -168,6 +169,34 @@ def test_a_job_says_why_it_waits_when_no_cloud_has_room(bursting: Bursting) -> N
 
     ec2.full.clear()
     assert site.finish(job).state == "COMPLETED"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_job_of_three_nodes_is_one_call_whose_machines_join_by_number(bursting: Bursting, tmp_path: Path) -> None:
+    """All have the same user-data; each is told by the gateway which node it is, and slurmd registers as that node."""
+    site, ec2 = bursting.site, bursting.ec2
+    before = ec2.count("RunInstances")
+    text = "srun bash -c 'echo $SLURM_NODEID $SLURMD_NODENAME $(hostname)' | sort > where.txt; sleep 5"
+
+    job = site.submit(text, "-N", "3", "-c", "4")
+    site.reach(job, "RUNNING")
+
+    nodes = [bursting.node(f"trio-{number}") for number in (1, 2, 3)]
+    (call,) = [each for each in ec2.calls if each["Action"] == "RunInstances"][before:]
+    assert (call["MinCount"], call["MaxCount"]) == ("3", "3")
+    assert {node.gang for node in nodes} == {nodes[0].gang}
+    assert sorted(node.gang_number for node in nodes) == [0, 1, 2]
+    assert len({node.public_key["x"] for node in nodes}) == len({node.machine_id for node in nodes}) == 3
+    ended = site.finish(job)
+    assert ended.state == "COMPLETED", ended.reason
+    fetched = site.burst("fetch", str(job.id), "--to", str(tmp_path))
+    assert fetched.code == 0, fetched.err
+    lines = [line.split() for line in (tmp_path / "where.txt").read_text().splitlines()]
+    assert [line[:2] for line in lines] == [["0", "trio-1"], ["1", "trio-2"], ["2", "trio-3"]]
+    assert len({line[2] for line in lines}) == 3
+    eventually(lambda: all(bursting.node(node.name).state is NodeState.OFF for node in nodes), "the nodes off")
+    assert ec2.cloud.driver().list_nodes() == []
 
 
 def test_down_ends_the_instances(bursting: Bursting) -> None:

@@ -40,6 +40,9 @@ SIZES = (
     SizeSettings(name="small", cores=1, memory_mb=512, credits_per_hour=1.25, max_nodes=8),
     SizeSettings(name="rare", cores=2, memory_mb=512, credits_per_hour=6, max_nodes=1),
 )
+INSTANCES = pytest.param("instances", marks=pytest.mark.root)
+"""EC2's protocol, where an instance is a container with a cloud-init of its own."""
+
 BOOT_S = 120
 SECRET = "of the gang"
 
@@ -227,7 +230,7 @@ def cloud_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     if kind == "openstack":
         _require_openstack()
     cache = Path(os.environ.get("BURST_CACHE", Path(tempfile.gettempdir(), "burst-cache")))
-    form = "container" if kind == "container" else "process"
+    form = "container" if kind in {"container", "instances"} else "process"
     settings = Settings(directory=tmp_path_factory.mktemp("gateway"), cache=cache, nodes=form, sizes=SIZES)
     try:
         cloud = opened(settings)
@@ -237,7 +240,7 @@ def cloud_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         gateway = stack.enter_context(_listening(cloud))
         stack.callback(_torn_down, cloud)
         match kind:
-            case "ec2":
+            case "ec2" | "instances":
                 yield _ec2(
                     cloud, gateway, stack.enter_context(Ec2Server(cloud, {size.name: size.name for size in SIZES}))
                 )

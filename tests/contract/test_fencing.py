@@ -96,16 +96,19 @@ def test_a_late_workers_machine_is_an_effect_that_the_reaper_ends(pair):
 def test_a_late_reply_about_the_nodes_own_machine_ends_nothing(pair):
     """The one that took over repeated the order, and the cloud gave it the same machine."""
     first, second = pair
+    first.sky.slow = {"small-1"}
     first.ask(7, "small-1")
     first.look()
     with Paused(first):
         first.pass_time(LOCK.total_seconds() + 1)
-        second.settle(6)
-        assert second.node("small-1").state in USABLE
-    second.settle(3)
+        second.look()
+        mine = second.node("small-1")
+        assert (mine.state, len(first.sky.live)) == (NodeState.PENDING, 1)
+    with second.fleet() as fleet:
+        assert [effect.machine_id for effect in fleet.effects()] == [mine.machine_id]
+    second.provisioner.reap(second.sky.machines("c"), ())
 
-    assert len(first.sky.live) == 1
-    assert second.node("small-1").state in USABLE
+    assert set(first.sky.live) == {mine.machine_id}
     with second.fleet() as fleet:
         assert fleet.effects() == ()
 

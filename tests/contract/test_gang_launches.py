@@ -155,6 +155,21 @@ def test_i03_never_more_than_the_cluster_or_an_account_may_have(sqlite_url):
     site.close()
 
 
+def test_i03_a_machine_that_does_not_end_still_counts(sqlite_url):
+    """It may cost money for as long as the cloud lists it."""
+    site = GangSite(sqlite_url(), max_nodes=1)
+    site.ask(1, "small-1")
+    site.settle(5)
+    site.sky.destroy = lambda _machine: None
+    site.provisioner.release(["small-1"], "idle")
+    site.settle(60)
+    assert site.node("small-1").state is NodeState.STUCK_TERMINATING
+    site.ask(2, "small-2")
+    site.settle(3)
+    assert "all 1 that may be used of the cluster are in use" in site.node("small-2").reason
+    site.close()
+
+
 def test_i15_nothing_is_ordered_where_nobody_ends_what_is_forgotten(sqlite_url):
     """The reaper's last sweep of the cloud is too old; once it is back, the node comes."""
     site = GangSite(sqlite_url())

@@ -12,7 +12,7 @@ import pytest
 import requests
 from ec2_server import LOST_REPLY, Fault
 from libcloud.common.exceptions import BaseHTTPError
-from provider_sites import BOOTING, EVERY, Site, cloud_site, nothing_left
+from provider_sites import BOOTING, EVERY, INSTANCES, Site, cloud_site, nothing_left
 
 from gateway.errors import Ambiguous, Capacity, CloudTransient, Throttled
 from gateway.provisioning import libcloud_provider
@@ -180,6 +180,21 @@ def test_ec2_makes_a_gang_with_one_call(site: Site) -> None:
     assert (tags[TAG_GANG], TAG_NODE in tags) == (gang.token, False)
     assert [machine.number for machine in made] == [0, 1, 2, 3, 4]
     assert {(machine.gang, machine.token, machine.node) for machine in made} == {(gang.token, gang.token, "")}
+
+
+@pytest.mark.parametrize("site", [INSTANCES], indirect=True, scope="module")
+def test_instances_of_one_call_boot_with_one_user_data_and_know_their_numbers(site: Site, two_a_call: None) -> None:
+    """Real cloud-init on each reads its launch index in its metadata, and puts it into what all have been given."""
+    gang = site.gang(*THREE)
+
+    made = site.provider().create_gang(gang)
+
+    said = [site.gateway.hello_of(f"{gang.token} {number}") for number in range(3)]
+    calls = [call for call in site.ec2.calls if call["Action"] == "RunInstances"]
+    assert [call["MinCount"] for call in calls] == ["2", "1"]
+    assert [each["token"] for each in said] == [one_time_token("of the gang", number) for number in range(3)]
+    assert {each["first"] for each in said} == {"systemd"}
+    site.listed(*ids(made))
 
 
 @on_ec2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from gateway.engines.site_jobs import ENDLESS_S, resources_of
-from gateway.errors import SchedulerRefused
+from gateway.engines.site_jobs import ENDLESS_S, SiteJobs, Waiting, resources_of
+from gateway.errors import NotFound, SchedulerRefused, SchedulerUnavailable
 
 
 def figure(number: int, *, infinite: bool = False, is_set: bool = True) -> dict[str, object]:
@@ -52,3 +54,111 @@ def test_indices_that_cannot_be_counted_are_not_guessed():
     """Slurm shortens long lists with dots where it is let; a price needs all of them."""
     with pytest.raises(SchedulerRefused, match="1,3,5"):
         resources_of({**RECORD, "array_task_string": "1,3,5,..."}, 60)
+
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+SMALL, LARGE = frozenset({"small-1", "small-2"}), frozenset({"large-1"})
+
+
+class Rest:
+    """slurmrestd with one job: what it is told is kept."""
+
+    def __init__(self, **facts: object) -> None:
+        self.record = {
+            **RECORD, "job_id": 7, "user_id": 1000, "user_name": "ann", "job_state": ["PENDING"], "partition": "cloud",
+            "admin_comment": "burst: waits for the gateway", "hold": True, **facts,
+        }  # fmt: skip
+        self.sent: list[dict[str, object]] = []
+        self.killed: list[str] = []
+
+    def get(self, path: str) -> dict[str, object]:
+        return {"jobs": [self.record] if path == "/job/7" else []}
+
+    def send(self, method: str, path: str, change: dict[str, object]) -> None:
+        assert (method, path) == ("POST", "/job/7")
+        self.sent.append(change)
+
+    def kill(self, job: str) -> None:
+        self.killed.append(job)
+
+
+def jobs_of(rest: Rest, squeue: str = "squeue") -> SiteJobs:
+    nodes = {"small": SMALL, "large": LARGE}
+    return SiteJobs(rest, "cloud", ("scontrol",), {"PATH": "/usr/bin:/bin"}, 3600, (squeue,), nodes)
+
+
+def test_a_job_of_the_cloud_is_released_to_its_offer():
+    """Under the token, with what its owner asked for as well."""
+    rest = Rest(features="fast")
+
+    jobs_of(rest).release(7, TOKEN, "small")
+
+    assert rest.sent == [
+        {
+            "admin_comment": TOKEN,
+            "constraints": "(fast)&small",
+            "priority": {"set": True, "infinite": True, "number": 0},
+        }
+    ]
+
+
+def test_a_job_of_the_site_s_own_gets_the_cloud_beside_its_partition():
+    """No constraint, which would hold at home as well: the nodes of other offers are excluded. It was never held."""
+    rest = Rest(partition="main", admin_comment="", hold=False, excluded_nodes="n[1-2]")
+
+    jobs_of(rest).release(7, TOKEN, "small")
+
+    assert rest.sent == [{"admin_comment": TOKEN, "partition": "main,cloud", "excluded_nodes": ["large-1", "n1", "n2"]}]
+
+
+def test_releasing_again_changes_nothing():
+    """The reply was lost, or the gateway died after it."""
+    rest = Rest(admin_comment=TOKEN)
+
+    jobs_of(rest).release(7, TOKEN, "small")
+
+    assert rest.sent == []
+
+
+@pytest.mark.parametrize(("partition", "killed"), [("cloud", ["7"]), ("main", []), ("main,cloud", [])])
+def test_a_job_that_can_run_at_home_is_never_ended(partition, killed):
+    """Only one that nobody but us could have started is."""
+    rest = Rest(partition=partition)
+
+    jobs_of(rest).give_up(7)
+    jobs_of(rest).give_up(8)
+
+    assert rest.killed == killed
+
+
+def test_a_job_at_home_is_told_and_not_held():
+    """Once, and not again with the same words."""
+    rest = Rest(partition="main", admin_comment="burst: may go to the cloud")
+
+    jobs_of(rest).tell_at_home(7, "no money")
+    rest.record["admin_comment"] = rest.sent[0]["admin_comment"]
+    jobs_of(rest).tell_at_home(7, "no money")
+
+    assert rest.sent == [{"admin_comment": "burst: may go to the cloud, but not yet: no money"}]
+    assert jobs_of(rest).look(7).wishes
+    with pytest.raises(NotFound):
+        jobs_of(rest).tell_at_home(8, "no money")
+
+
+def test_squeue_tells_who_waits_for_what(tmp_path: Path):
+    """As a real 24.11.5 printed it: an array once, no estimate as N/A, no account as (null)."""
+    squeue = tmp_path / "squeue"
+    lines = "2|main|(null)|1795423217|1795419614|Resources|\n4|main,two|chem|N/A|1795419614|JobHeldUser|\n\n"
+    squeue.write_text(f"#!/bin/sh\n[ $SLURM_TIME_FORMAT = %s ] && printf '{lines}' | tr '|' '\\037'\n")
+    squeue.chmod(0o755)
+
+    found = jobs_of(Rest(), str(squeue)).waiting()
+
+    assert found == (
+        Waiting(2, ("main",), "", 1795423217, 1795419614, "Resources"),
+        Waiting(4, ("main", "two"), "chem", None, 1795419614, "JobHeldUser"),
+    )
+    assert [job.for_nodes for job in found] == [True, False]
+    squeue.write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
+    with pytest.raises(SchedulerUnavailable, match="Unable to contact"):
+        jobs_of(Rest(), str(squeue)).waiting()

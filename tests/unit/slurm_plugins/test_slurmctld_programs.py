@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -180,3 +181,45 @@ def test_the_prolog_never_fails_a_job(place):
     paths = slurm_programs.paths(place / "programs")
     slurm_programs.install(paths, place / "spool", place / "site.sock", wait_s=1)
     assert waiting(paths).wait(LIMIT_S) == 0
+
+
+def with_the_site_s_own(place: Path) -> Path:
+    """ResumeProgram of ours where the site has one already, which writes down what it is called with."""
+    own = place / "own"
+    own.write_text(f'#!/bin/sh\necho "$@" "$SLURM_RESUME_FILE" >> {place}/called\nexit 7\n')
+    own.chmod(0o755)
+    paths = slurm_programs.paths(place / "programs")
+    foreign = slurm_programs.Foreign("cloud", os.getuid(), ("small", "large"), {"ResumeProgram": str(own)})
+    slurm_programs.install(paths, place / "spool", place / "site.sock", wait_s=1, foreign=foreign)
+    return paths["ResumeProgram"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "ours", "theirs"),
+    [
+        ("small-[1-2]", ["small-[1-2]"], ""),
+        ("rack[1-3],gpu07", [], "rack[1-3],gpu07"),
+        ("rack[1-3,9],small-7,large-[1,4-5],small-x1", ["small-7,large-[1,4-5]"], "rack[1-3,9],small-x1"),
+    ],
+)
+def test_the_site_s_own_program_gets_the_site_s_own_nodes(place, nodes, ours, theirs):
+    """Ours get into the spool; the other's exit code is the whole program's, as it was before."""
+    program = with_the_site_s_own(place)
+
+    done = subprocess.run([program, nodes], env={"PATH": "/usr/bin:/bin", "SLURM_RESUME_FILE": "/r"}, check=False)
+
+    assert [request["nodes"] for request in spooled(place)] == ours
+    called = place / "called"
+    assert (called.read_text() if called.exists() else "") == (f"{theirs} /r\n" if theirs else "")
+    assert done.returncode == (7 if theirs else 0)
+
+
+def test_a_full_disk_of_ours_does_not_keep_the_site_s_own_nodes_down(place):
+    """The spool is gone: said, and the other nodes are made all the same."""
+    program = with_the_site_s_own(place)
+    (place / "spool").rmdir()
+
+    done = subprocess.run([program, "small-1,rack1"], capture_output=True, text=True, check=False)
+
+    assert (place / "called").read_text().startswith("rack1")
+    assert "spool: No such file" in done.stderr
