@@ -214,7 +214,7 @@ def _(patch):
     patch.setattr(Heartbeat, "alive", lambda _self, _cloud: True)
 
 
-@mutation("nodes are made before anybody asks", 15)
+@mutation("nodes are made before anybody asks", 5, 15)
 def _(patch):
     patch.setattr(Provisioner, "want", _want_all(Provisioner.want))
 
@@ -266,7 +266,7 @@ def _(patch):
     patch.setattr(runner_nodes.NodeRunner, "_forgotten", lambda *_: [])
 
 
-@mutation("jobs begin on nodes that are not in service", 21)
+@mutation("jobs begin on nodes that are not in service", 11, 21)
 def _(patch):
     patch.setattr(runner_nodes, "USABLE", frozenset(NodeState) - {NodeState.OFF})
 
@@ -277,7 +277,7 @@ def _(patch):
     patch.setattr(gangs, "due", lambda node, _now: node.state is not NodeState.AMBIGUOUS)
 
 
-@mutation("a node is OFF when its machine was told to end", 1, 2)
+@mutation("a node is OFF when its machine was told to end", 1, 2, 3)
 def _(patch):
     def hasty(look):
         return reconcile._move(NodeState.OFF, "its end was asked for")
@@ -307,16 +307,6 @@ def _(patch):
     patch.setattr(reconcile, "_overdue", lambda *_: NOTHING)
     patch.setattr(reconcile, "gave_up", lambda _: False)
     patch.setattr(Provisioner, "release", lambda *_: None)
-
-
-@mutation("after a restart nobody takes up what was under way", 5, 13)
-def _(patch):
-    find = reconcile._RULES[NodeState.REQUESTED]
-
-    def forgetful(look):
-        return NOTHING if look.node.lock else find(look)
-
-    patch.setattr(reconcile, "_RULES", {**reconcile._RULES, NodeState.REQUESTED: forgetful})
 
 
 @mutation("one refused end stops the sweep", 1)
