@@ -1,4 +1,4 @@
-# make demo | test | bench | lint | docs | image | clean
+# make demo | test | bench | soak | lint | docs | image | clean
 # Nothing but git, make and a Debian is assumed; setup.sh gets the rest.
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ print(NodeImage(settings.cache_dir, settings.image_suite, settings.image_package
 endef
 export BUILD_IMAGE
 
-.PHONY: help demo test test-long bench lint docs screenshots lock image clean
+.PHONY: help demo test test-long bench soak lint docs screenshots lock image clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-long: $(DEV) ## run the tests that make test leaves out: virtual machines, 
 
 bench: $(DEV) ## measure submissions per second and cold start
 	@$(PYTHON) -m bench
+
+soak: $(DEV) ## simulate a million node-events with random faults; SEED=N repeats a run
+	@$(PYTHON) -m bench.soak $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS)
 
 lint: $(DEV) ## ruff, mypy and the import contracts
 	@.venv/bin/ruff check .

@@ -125,10 +125,12 @@ def main() -> int:
     """Print a line for each size. 1 if the aim is missed."""
     parser = argparse.ArgumentParser(prog="python -m bench.reconcile", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="looks of each kind")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of nodes")
+    options = parser.parse_args()
+    rounds = options.rounds
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     print(f"{'nodes':>7}{'nothing new':>14}{'a node':>10}{'all changed':>14}{'a node':>10}")
-    looks = [measure(nodes, rounds) for nodes in SIZES]
+    looks = [measure(nodes, rounds) for nodes in options.sizes]
     for each in looks:
         quiet, moving = each.quiet_s, each.moving_s
         a_node = f"{quiet / each.nodes * 1e6:>7.0f} µs", f"{moving / each.nodes * 1e6:>7.0f} µs"

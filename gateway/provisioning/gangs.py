@@ -130,7 +130,10 @@ def _late(gang: Gang, now: datetime, limits: Limits) -> Gang:
 
 
 def _all_of(gang: Gang, text: str) -> GangVerdict:
-    live = _in(gang, _STARTING | USABLE)
+    starting = _in(gang, _STARTING)
+    jobs = {node.job for node in starting}
+    # One in service may run another job by now, if this one was cancelled: that job is not to be lost.
+    live = starting + tuple(node for node in _in(gang, USABLE) if node.job in jobs)
     return GangVerdict(Together.ELSEWHERE if _silent(live) else Together.FAIL, live, text, scarce=True)
 
 

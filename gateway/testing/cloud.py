@@ -58,6 +58,8 @@ class SimulatedCloud:
     conditions: dict[str, float] = field(default_factory=dict)
     """Name → until when, in virtual seconds."""
     live: dict[str, SimulatedMachine] = field(default_factory=dict)
+    by_key: dict[tuple[str, str], SimulatedMachine] = field(default_factory=dict)
+    """Those that a repeated order is answered with."""
     lately_gone: deque[SimulatedMachine] = field(default_factory=deque)
     disks: dict[str, Leftover] = field(default_factory=dict)
     latency_s: float = 0.0
@@ -196,7 +198,7 @@ class SimulatedCloud:
         return found
 
     def _make(self, orders: tuple[NodeOrder, ...], gang: str, *, forget: bool) -> list[SimulatedMachine]:
-        known = {} if forget else {each.key: each for each in self.live.values() if each.made_by_order}
+        known = {} if forget else self.by_key
         if all((gang or order.token, order.node) in known for order in orders):
             return [known[gang or order.token, order.node] for order in orders]
         zone = self._zone(orders)
@@ -231,6 +233,7 @@ class SimulatedCloud:
             tags=dict(order.tags),
         )
         self.live[machine.id] = machine
+        self.by_key.setdefault(machine.key, machine)
         if plan.no_room:
             machine.state, machine.no_room = MachineState.ERROR, "no room after all"
         elif plan.boot_s is not None:
@@ -245,6 +248,8 @@ class SimulatedCloud:
     def _forget(self, machine: SimulatedMachine) -> None:
         if self.live.pop(machine.id, None) is None:
             return
+        if self.by_key.get(machine.key) is machine:
+            del self.by_key[machine.key]
         machine.gone_at = self.time.seconds
         self.lately_gone.append(machine)
         if machine.plan.leaves_disk:

@@ -81,9 +81,14 @@ def waits(world: World, name: str) -> bool:
         return True  # Slurm has it, and finds out by its own clock that it does not answer
     if node.wanted_with > 1:
         limits |= {NodeState.INTENT: Limits().gang_wait_s, NodeState.REQUESTED: LOOP_S}
+    if node.state in _LEAVING and world.slurm.known[name].job is not None:
+        return True  # a replayed suspend: its job is let end, within its own deadline
     return age <= limits.get(node.state, 0.0) or any(
         machine.order.node == name and machine.state == "terminating" for machine in world.machines
     )
+
+
+_LEAVING = frozenset({NodeState.DRAINING, NodeState.STAGING_OUT, NodeState.PREEMPTING})
 
 
 def _unrest(world: World) -> tuple[int, str]:

@@ -42,6 +42,7 @@ _PLANS = (
     BootPlan(join_s=290.0),
     BootPlan(ending_s=700.0),
     BootPlan(leaves_disk=True),
+    BootPlan(short=True),
     BootPlan(skew=timedelta(minutes=5)),
     BootPlan(skew=timedelta(minutes=-5)),
 )
@@ -78,7 +79,7 @@ def _time(world: World, a: int, b: int) -> None:
 def _job(world: World, a: int, b: int) -> None:
     most = min(3, world.shape.nodes, world.shape.most or 3)
     for _ in range(1 + b // 192):
-        world.slurm.take(1 + a % most, 20.0 * (1 + b % 16))
+        world.slurm.take(1 + a % most, 30.0 * (1 + b % 16))
     world.passes(LOOP_S)
 
 

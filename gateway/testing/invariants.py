@@ -183,6 +183,17 @@ class Doubtful(Observer):
             raise Violation(11, f"{machine.outer_id} is given up for a listing that lacks {hidden} of {len(there)}")
 
 
+class AsPromised(Observer):
+    """I21: no job runs on a machine that has less than its size promises."""
+
+    def looked(self, world: World, passed_s: float) -> None:
+        """See ``Observer.looked``."""
+        del passed_s
+        for machine in world.machines:
+            if machine.plan.short and machine.joined and _job_on(world, machine) and owner(world, machine):
+                raise Violation(21, f"a job runs on {machine.outer_id}, which is {machine.node}")
+
+
 @dataclass
 class NoBlame(Observer):
     """I12: that a cloud asks for fewer calls blocks no supply and fails no node."""
@@ -334,6 +345,7 @@ def checkers() -> tuple[Observer, ...]:
         SeenTwice(),
         Doubtful(),
         NoBlame(),
+        AsPromised(),
         Requeued(),
         WithCause(),
         AdminsDrain(),

@@ -23,6 +23,8 @@ class BootPlan:
     ending_s: float = 15.0
     no_room: bool = False
     leaves_disk: bool = False
+    short: bool = False
+    """It has less than its size promises, and its agent says so when it joins."""
     skew: timedelta = timedelta()
     """What its clock, and its cloud's word about when it was made, is wrong by."""
 

@@ -5,7 +5,7 @@ Invariant: all that it knew is lost with it; the next one has the database, the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,8 @@ POLL_S = 10.0
 """How often a cloud is asked for its machines."""
 
 Store = Callable[[], AbstractContextManager[Fleet]]
+
+SHORT = "it has 1 GPU of the 2 that its size promises"
 
 
 class Killed(BaseException):
@@ -218,7 +220,7 @@ class GatewayProcess:
             if not self._admits(node, machine):
                 return False
             now = self.around.time.now()
-            fleet.move(
+            joined = fleet.move(
                 node,
                 NodeState.BOOTSTRAPPED,
                 now,
@@ -226,7 +228,17 @@ class GatewayProcess:
                 public_key={"kty": "OKP", "x": machine.id},
                 address=node.address or machine.as_listed().address,
             )
+            if machine.plan.short:
+                fleet.move(joined, NodeState.QUARANTINED, now, SHORT, reason=SHORT)
             self.woken()
+            return True
+        return False
+
+    def begins(self, nodes: Collection[str], job: int) -> bool:
+        """The prolog of a job on its nodes, as ``NodeService`` has it; whether it was heard."""
+        with suppress(BurstError, Killed), self.fleet() as fleet:
+            for name in nodes:
+                fleet.note(fleet.get(name), job=job)
             return True
         return False
 

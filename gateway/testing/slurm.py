@@ -34,8 +34,8 @@ class SimulatedSlurm:
     time: VirtualTime
     call: Callable[[str, Collection[str], Jobs], None]
     answering: Callable[[], Collection[str]]
-    ready: Callable[[frozenset[str]], bool]
-    """Whether PrologSlurmctld lets a job of these nodes begin."""
+    ready: Callable[[SlurmJob], bool]
+    """Whether PrologSlurmctld, and the prolog on its nodes, let a job begin."""
     told: Callable[[SlurmNode, str], None] = lambda _node, _state: None
     """Told of each state that the gateway sets, before it is set."""
     name: str = "simulated"
@@ -263,7 +263,7 @@ class SimulatedSlurm:
         if job.state != "RUNNING":
             return
         if job.started_at is None:
-            if all(self.known[name].usable for name in job.nodes) and self.ready(frozenset(job.nodes)):
+            if all(self.known[name].usable for name in job.nodes) and self.ready(job):
                 job.started_at = now
         elif now - job.started_at >= job.runs_s:
             self._end(job, "COMPLETED")

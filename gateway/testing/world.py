@@ -21,6 +21,7 @@ from gateway.testing.machine import BootPlan, SimulatedMachine
 from gateway.testing.memory_fleet import MemoryNodes
 from gateway.testing.process import GatewayProcess, Surroundings
 from gateway.testing.slurm import SimulatedSlurm
+from gateway.testing.slurm_job import SlurmJob
 from gateway.testing.slurm_node import SlurmNode
 from gateway.testing.spool import Jobs, MemorySpool
 from gateway.testing.virtual_time import START, VirtualTime
@@ -28,6 +29,8 @@ from gateway.testing.virtual_time import START, VirtualTime
 LOOP_S = 30.0
 """How often Slurm and the gateway look when nothing wakes them."""
 SOON_S = 0.05
+MOST_WAKES = 400
+"""So often the gateway may be woken in a loop, before it is said to run in circles."""
 LEASE_S = 900.0
 RENEW_S = 300.0
 NOTICE_S = 120.0
@@ -140,6 +143,7 @@ class World:
         self.restarts = 0
         self.started_at = 0.0
         self._awake = False
+        self._wakes = 0
         self._looked_at = 0.0
         self._know_nodes()
         self._start()
@@ -178,6 +182,7 @@ class World:
             self.process.dies_in = points
 
     def _loop(self) -> None:
+        self._wakes = 0
         self.slurm.tick()
         self._tick()
         passed, self._looked_at = self.time.seconds - self._looked_at, self.time.seconds
@@ -192,7 +197,10 @@ class World:
         self._bury()
 
     def _wake(self) -> None:
-        if not self._awake:
+        self._wakes += 1
+        if self._wakes > MOST_WAKES:
+            self.broken.append(Violation(13, f"{self._wakes} looks within {LOOP_S} s, and no end"))
+        elif not self._awake:
             self._awake = True
             self.time.after(SOON_S, self._tick)
 
@@ -251,8 +259,12 @@ class World:
         running = MachineState.RUNNING
         return {each.order.node for each in self.machines if each.answers and each.state is running}
 
-    def _ready(self, nodes: frozenset[str]) -> bool:
-        return self.process is not None and self.process.runner.ready.wait(nodes, 0)
+    def _ready(self, job: SlurmJob) -> bool:
+        if self.process is None or not self.process.runner.ready.wait(frozenset(job.nodes), 0):
+            return False
+        begins = self.process.begins(job.nodes, job.id)
+        self._bury()
+        return begins
 
     # ------------------------------------------------------------ machines
 

@@ -73,6 +73,7 @@ def found(quiet):
     return result
 
 
+@pytest.mark.timeout(1800)
 def test_the_histories_are_as_many_and_as_rich_as_they_are_meant_to_be(found):
     """Every kind of refusal, end and restart happened many times."""
     tally = found.tally
@@ -140,6 +141,16 @@ def test_i18_an_expired_credential_downs_no_node(found):
 def test_i19_a_word_of_slurms_that_nobody_knows_downs_no_node(found):
     """It counts as no answer."""
     found.require(19)
+
+
+def test_i12_a_throttle_blocks_nothing_and_fails_nobody(found):
+    """That a cloud asks for fewer calls says nothing about its room."""
+    found.require(12)
+
+
+def test_i21_no_job_runs_on_a_machine_that_has_less_than_promised(found):
+    """Its node is quarantined from the moment that its agent says what it has."""
+    found.require(21)
 
 
 def test_i22_restarts_at_any_moment_change_none_of_this(found):
