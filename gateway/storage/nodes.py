@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, func, select, u
 from gateway.errors import Conflict, NotFound
 from gateway.identity.audit import Act
 from gateway.jobs.job import Event
+from gateway.provisioning import figures
 from gateway.provisioning.fleet import Change, Effect, ElasticNode, Tally
 from gateway.provisioning.lifecycle import NodeState, may_move
 from gateway.storage.audit import SqlAudit
@@ -93,6 +94,7 @@ class SqlFleet:
         moved = replace(node, state=state, since=now, **facts)
         self._record(node, moved)
         self.tell(moved, now, state, text)
+        figures.left(node, (now - node.since).total_seconds())
         if state in _TOLD:
             SqlAudit(self._connection).tell(_act(moved, text), now)
         return moved
@@ -103,6 +105,8 @@ class SqlFleet:
             raise Conflict(f"Node {never.name} cannot go from {never.state} to {state}.")
         moved = self.note_all([Change(each.node, {**each.facts, "state": state, "since": now}) for each in changes])
         texts = [each.text for each in changes]
+        for each in changes:
+            figures.left(each.node, (now - each.node.since).total_seconds())
         pairs = list(zip(moved, texts, strict=True))
         if pairs:
             events = [_event(node, now, state, text) for node, text in pairs]
