@@ -94,12 +94,12 @@ def _configure(site: Site, ec2: Ec2Server) -> None:
         "image": ec2.image,
         "poll_s": 0.5,
         "sizes": [
-            {"name": name, "cores": cores, "memory_mb": 768, "credits_per_hour": 0.5, "max_nodes": 4}
+            {"name": name, "cores": cores, "memory_mb": 1024, "credits_per_hour": 0.5, "max_nodes": 4}
             for cores, name in enumerate(TYPES, start=1)
         ],
     }
-    sizes = [size.model_dump() for size in SIZES]
-    toml = f"clouds = [{_inline(cloud)}]\nsizes = [{', '.join(map(_inline, sizes))}]\n"
+    sizes = [size.model_dump(mode="json", exclude_defaults=True) for size in SIZES]
+    toml = f"clouds = {_inline([cloud])}\nsizes = {_inline(sizes)}\n"
     (site.directory / "burst.toml").write_text(toml)
     secret = site.directory / "secrets/aws.json"
     secret.parent.mkdir(mode=0o700)
@@ -107,12 +107,13 @@ def _configure(site: Site, ec2: Ec2Server) -> None:
     secret.write_text(json.dumps({"key": ec2.key, "secret": ec2.secret}))
 
 
-def _inline(table: dict[str, Any]) -> str:
-    items = ", ".join(
-        f"{key} = {'[' + ', '.join(map(_inline, value)) + ']' if key == 'sizes' else json.dumps(value)}"
-        for key, value in table.items()
-    )
-    return f"{{{items}}}"
+def _inline(value: Any) -> str:
+    """In TOML, on one line."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_inline(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value)
 
 
 def test_a_job_runs_on_an_instance_that_is_terminated_afterwards(bursting: Bursting, tmp_path: Path) -> None:

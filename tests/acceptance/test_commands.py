@@ -78,6 +78,8 @@ ELSEWHERE = {
     "verify",  # test_proofs
     "unshare",  # test_sharing
     "audit",  # test_audit_http
+    "reconcile",  # test_node_admin
+    "hosts",  # test_hosts, test_woken_metal
 }  # fmt: skip
 """Commands that have tests of their own."""
 
