@@ -108,7 +108,7 @@ def limits_of(settings: Settings) -> Limits:
 
 def lister_of(settings: Settings, machine: Machine) -> Lister:
     """Who asks each cloud for its machines, and how often."""
-    return Lister(lambda cloud: machine.provider.machines_at(cloud, machine.cluster), polls_of(settings))
+    return Lister(lambda cloud: machine.provider.machines_at(cloud, machine.cluster), polls_of(settings), now=utc_now)
 
 
 def polls_of(settings: Settings) -> dict[str, float]:

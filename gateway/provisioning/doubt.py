@@ -45,9 +45,8 @@ class Doubt:
 
     def believed(self, listing: Listing, nodes: Collection[ElasticNode]) -> Listing:
         """The listing without the clouds that are doubted."""
-        return Listing(
-            {cloud: found for cloud, found in listing.clouds.items() if not self._doubts(cloud, found, nodes)}
-        )
+        clouds = {cloud: found for cloud, found in listing.clouds.items() if not self._doubts(cloud, found, nodes)}
+        return Listing(clouds, listing.asked_at)
 
     def _doubts(self, cloud: str, found: Collection[Machine], nodes: Collection[ElasticNode]) -> bool:
         known = _known(cloud, nodes)

@@ -1,7 +1,8 @@
 """Listing: what the clouds say there is, and Lister, which asks them.
 
 Invariant: a cloud that was not asked, did not answer yet or could not be read is not in the listing; of its machines
-nothing is known then, and the other clouds' nodes do not wait for it.
+nothing is known then, and the other clouds' nodes do not wait for it. That a machine is not there is known only from
+an answer to a question that is younger than the node's state.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 import structlog
@@ -34,16 +36,25 @@ class Listing:
     """Cloud → its live machines, of the clouds that answered."""
 
     clouds: Mapping[str, tuple[Machine, ...]] = field(default_factory=dict)
+    asked_at: Mapping[str, datetime] = field(default_factory=dict)
+    """When each was asked; of one that is not in it, any moment."""
 
     def of(self, node: ElasticNode) -> Seen:
-        """The machine of a node's present generation; None if its cloud answered and has none."""
+        """The machine of a node's present generation; None if its cloud has none, asked since the node's last move.
+
+        Asked earlier, a machine may have been made after the answer, and that it is not in it tells nothing.
+        """
         found = self._found.get((node.name, node.generation), [])
         if node.gang is not None and node.gang_number is not None:
             found = found + self._numbered.get((node.gang, node.gang_number), [])
         machine = next((each for each in found if each.id == node.machine_id), first(found))
-        if machine is None and node.supply is not None and cloud_of(node.supply) not in self.clouds:
-            return Source.UNREAD
-        return machine
+        return Source.UNREAD if machine is None and self._unread(node) else machine
+
+    def _unread(self, node: ElasticNode) -> bool:
+        if node.supply is None:
+            return False
+        cloud = cloud_of(node.supply)
+        return cloud not in self.clouds or self.asked_at.get(cloud, node.since) < node.since
 
     @cached_property
     def _found(self) -> Mapping[tuple[str, int], list[Machine]]:
@@ -65,7 +76,8 @@ class Listing:
 class Lister:
     """Asks each cloud in a thread of its own, at most every ``poll_s[cloud]`` seconds. Used by one thread.
 
-    ``clock``: seconds that only go forward; ``pool``: what asks in place of threads, and then nobody waits for it.
+    ``clock``: seconds that only go forward; ``pool``: what asks in place of threads, and then nobody waits for it;
+    ``now``: the clock of the nodes' records, None where listings are not compared with these.
     """
 
     def __init__(
@@ -74,10 +86,13 @@ class Lister:
         poll_s: Mapping[str, float],
         clock: Callable[[], float] = time.monotonic,
         pool: Executor | None = None,
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self._ask = ask
         self._poll_s = poll_s
         self._clock = clock
+        self._now = now
+        self._asked_at: dict[str, datetime] = {}
         self._pool = pool or ThreadPoolExecutor(len(poll_s), thread_name_prefix="listing")
         self._patience_s = _PATIENCE_S if pool is None else 0.0
         self._asked: dict[str, Future[tuple[Machine, ...]]] = {}
@@ -94,11 +109,14 @@ class Lister:
         now = self._clock()
         for cloud in self._poll_s:
             if cloud not in self._asked and now >= self._due_at[cloud]:
+                if self._now is not None:
+                    self._asked_at[cloud] = self._now()
                 self._asked[cloud] = self._pool.submit(self._ask, cloud)
         wait(self._asked.values(), timeout=self._patience_s)
         done = {cloud: future for cloud, future in self._asked.items() if future.done()}
         answers = {cloud: self._answer(cloud, self._asked.pop(cloud)) for cloud in done}
-        return Listing({cloud: machines for cloud, machines in answers.items() if machines is not None})
+        read = {cloud: machines for cloud, machines in answers.items() if machines is not None}
+        return Listing(read, {cloud: self._asked_at[cloud] for cloud in read if cloud in self._asked_at})
 
     def blind(self, cloud: str) -> bool:
         """Whether it has not been read for so long that machines might be lost from sight. From any thread."""

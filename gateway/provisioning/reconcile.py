@@ -7,7 +7,9 @@
     any              none, or another generation ours, twice     orphan, duplicate: ended (``strays``)
     any              INTENT to CAPACITY_BLOCKED  any             order it; blocked for too long: fail it
     DOWN+POWERED_DOWN, not asked for again  … to BOOTSTRAPPED    Slurm gave up: end it
-    any              PENDING to BOOTSTRAPPED     none, stopped   fail it; overdue: fail it
+    any              PENDING to BOOTSTRAPPED     none, stopped   fail it
+    any              PENDING                     pending         overdue: elsewhere
+    any              BOOTING, BOOTSTRAPPED       running         overdue: fail it
     up               IDLE, BUSY                  none            wait: Slurm hears from it, so the listing lacks it
     not up           IDLE, BUSY                  none            ghost: fail it
     any              IDLE, BUSY                  stopped         fail it
@@ -57,7 +59,10 @@ class Act(StrEnum):
     FAIL = "fail"
     """Tell Slurm that the node is down, then end its machine."""
     ELSEWHERE = "elsewhere"
-    """Its cloud took the order and then had no room: end what there is and ask another; Slurm need not know."""
+    """Its cloud took the order and had no room, or made no machine in time: end what there is and ask another.
+
+    Slurm need not know.
+    """
     DESTROY = "destroy"
     REQUEUE = "requeue"
     """Drain the node and put its job back into the queue; what it has done until now is staged out."""
@@ -208,6 +213,8 @@ def _starting(look: _Look) -> Verdict:
     runs = isinstance(look.machine, Machine) and look.machine.state is MachineState.RUNNING
     if look.node.state is NodeState.PENDING and runs:
         return _move(NodeState.BOOTING, "its machine runs")
+    if look.node.state is NodeState.PENDING:
+        return _overdue(look, "its machine does not run", Act.ELSEWHERE)
     return _overdue(look, "no word from it")
 
 
@@ -321,11 +328,11 @@ def _gone(look: _Look) -> Verdict | None:
     return None
 
 
-def _overdue(look: _Look, what: str) -> Verdict:
+def _overdue(look: _Look, what: str, act: Act = Act.FAIL) -> Verdict:
     starts = look.node.state in {NodeState.PENDING, NodeState.BOOTING}
     boot_s = look.machine.boot_s if starts and isinstance(look.machine, Machine) else 0
     limit = max(DEADLINE_S[look.node.state], boot_s)
-    return Verdict(Act.FAIL, f"{what} within {limit:g} s") if look.age_s > limit else NOTHING
+    return Verdict(act, f"{what} within {limit:g} s") if look.age_s > limit else NOTHING
 
 
 def _move(state: NodeState, text: str) -> Verdict:

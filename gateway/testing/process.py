@@ -153,6 +153,7 @@ class GatewayProcess:
             dict.fromkeys(around.clouds, POLL_S),
             around.time.monotonic,
             self.tasks,
+            around.time.now,
         )
         heartbeat = Heartbeat(dict.fromkeys(around.clouds, POLL_S), around.time.monotonic)
         self.provisioner = Provisioner(

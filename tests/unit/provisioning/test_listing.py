@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import NodeState
@@ -24,6 +24,14 @@ def test_i11_a_cloud_that_is_not_in_the_listing_says_nothing():
     assert Listing({"aws": ()}).of(NODE) is None
     assert Listing({"aws": (MACHINE,)}).of(NODE) is MACHINE
     assert Listing({"aws": (replace(MACHINE, generation=1),)}).of(NODE) is None
+
+
+def test_i11_an_answer_from_before_a_nodes_last_move_does_not_say_that_it_has_no_machine():
+    """Asked a second before, it says nothing; asked since, it does; what it has, it has either way."""
+    for later_s, seen in ((-1, Source.UNREAD), (0, None), (1, None)):
+        asked = {"aws": NODE.since + timedelta(seconds=later_s)}
+        assert Listing({"aws": ()}, asked).of(NODE) is seen
+        assert Listing({"aws": (MACHINE,)}, asked).of(NODE) is MACHINE
 
 
 def test_a_machine_that_was_made_with_others_is_found_by_its_number():
