@@ -88,7 +88,7 @@ def main(directory: Path, room: Path) -> None:
     serve(make_ready(directory, {}, lambda _: None))
 
 
-def _zoned(cls: type[Supplies], settings: Settings) -> Supplies:
+def _zoned(cls: type[Supplies], settings: Settings, _: object = None) -> Supplies:
     """Of each size first what the east has, then the west."""
     zones = ("east", "west")
     return cls({size.name: tuple(Supply(f"local/{size.name}@{zone}") for zone in zones) for size in settings.sizes})

@@ -90,6 +90,7 @@ def zoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoned]:
         threading.Thread(target=process.wait, daemon=True).start()  # so that it is gone once it has ended
         ready = site.directory / "run" / READY_FILE
         eventually(lambda: process.poll() is not None or ready.exists(), "the gateway ready")
+        assert process.poll() is None, site.last_words()
         yield Zoned(site.up(), room)
 
 
