@@ -20,7 +20,7 @@ from site_secrets import open_secrets, sealed_secrets
 
 from gateway.accounting.settle import RECEIPT_TYPE
 from gateway.identity.credentials import CREDENTIAL_TYPE
-from gateway.identity.join import node_kid
+from gateway.identity.join import gang_kid
 from gateway.identity.key_ring import verify_with
 from gateway.identity.keys import make_key, public_jwk
 from gateway.identity.signature import sign_request
@@ -290,16 +290,16 @@ def test_user_data_holds_no_secret_but_the_one_time_token(ran: Ran) -> None:
     assert len(secrets) > 8
     for node, text in ran.user_data.items():
         invitation = json.loads(file_in(text, JOIN_FILE))
+        # Of a gang's machine: which node it becomes, it is told when it joins.
         assert set(invitation) == {
-            "node",
+            "gang",
+            "number",
             "token",
             "gateway_url",
             "agent_url",
             "agent_sha256",
             "audience",
-            "generation",
         }
-        assert invitation["node"] == node
         assert list(search(node, text.encode(), secrets)) == []
 
 
@@ -307,11 +307,12 @@ def test_a_join_token_works_once(ran: Ran) -> None:
     """A second use with another key is refused, and so is a guess; the node's own key stays what it was."""
     for node, text in ran.user_data.items():
         invitation = json.loads(file_in(text, JOIN_FILE))
-        token, kid = invitation["token"], node_kid(node, invitation["generation"])
+        member = {name: invitation[name] for name in ("gang", "number")}
+        token, kid = invitation["token"], gang_kid(**member)
         before = ran.site.rows("SELECT public_key, join_token_hash FROM nodes WHERE name = ?", node)
         for told in (token, token[::-1]):
             key, path = make_key(), "/api/v1/nodes/join"
-            body = json.dumps({"node": node, "token": told, "public_key": public_jwk(key)}).encode()
+            body = json.dumps({**member, "token": told, "public_key": public_jwk(key)}).encode()
             proof = sign_request(key, kid, "POST", path, body, invitation["audience"], datetime.now(UTC))
             headers = {"Authorization": f"Burst {proof}", "Content-Type": "application/json"}
             answer = httpx2.post(f"{ran.site.url}{path}", content=body, headers=headers)
