@@ -69,7 +69,10 @@ class Wishes:
         return found
 
     def _together(self, node: ElasticNode, job: JobNodes) -> int:
-        """How many of the job's nodes of this size have no machine and no order: they are made together."""
+        """How many of the job's nodes of this size have no machine and no order, of it or of another job.
+
+        They are made together; with what another job waits for they are not, for it may wait much longer.
+        """
         lacking = self._lacking[job.id].get(node.offer, frozenset())
         return len(lacking) + (node.name not in lacking)
 
@@ -80,6 +83,11 @@ class Wishes:
         for job in self.jobs:
             of_job = found.setdefault(job.id, {})
             for node in (self.known[name] for name in job.nodes if name in self.known):
-                if node.state in _WITHOUT_ORDER | _ENDING:
+                if node.state in _WITHOUT_ORDER | _ENDING and _asked_by(node) in {None, job.id}:
                     of_job.setdefault(node.offer, set()).add(node.name)
         return found
+
+
+def _asked_by(node: ElasticNode) -> int | None:
+    """The job that it was asked for already."""
+    return node.wanted_by if node.wanted else node.job if node.state in COMING else None

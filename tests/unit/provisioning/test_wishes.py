@@ -49,6 +49,14 @@ def test_a_job_whose_nodes_come_in_two_requests_is_one_gang():
     assert (first["wanted_by"], first["wanted_with"]) == (second["wanted_by"], second["wanted_with"]) == (7, 4)
 
 
+def test_what_another_job_waits_for_is_not_waited_for_as_one():
+    """Given a node that another job asked for and no cloud has room for, a job that shares it orders the rest alone."""
+    others = replace(known(small_1=NodeState.CAPACITY_BLOCKED)["small-1"], job=6, wanted_with=2)
+    nodes = {**known(), "small-1": others}
+    assert wish(nodes, "small-2", [JobNodes(7, NAMES[:2], NAMES[:2])], NOW)["wanted_with"] == 1
+    assert wish(nodes, "small-2", [JobNodes(6, NAMES[:2], NAMES[:2])], NOW)["wanted_with"] == 2
+
+
 def test_a_request_that_is_made_again_changes_nothing():
     """Neither the time of the wish nor, without its file, the job."""
     node = replace(known()["small-1"], wanted=True, wanted_by=7, wanted_with=2, wanted_at=NOW)
