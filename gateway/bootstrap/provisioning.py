@@ -86,6 +86,7 @@ def provisioner_of(
         supplies,
         breakers,
         blind=lister.blind,
+        unread=lister.unread,
         join_within=within,
         limits=limits_of(machine.settings),
         reaped=heartbeat.alive,

@@ -99,6 +99,8 @@ class Launcher:
     supplies: Supplies
     breakers: Breakers
     blind: Room
+    unread: Room
+    """Whether it is not known yet what there is: an earlier process may have ordered there."""
     reaped: Room
     """Whether the orphans of a cloud are looked for; else nobody would end a machine that is forgotten there."""
     join_within: timedelta
@@ -116,6 +118,8 @@ class Launcher:
         ``seen``: node → its machine as its cloud lists it.
         Returns why no supply ever will, else "". Raises Conflict if another worker has one of them.
         """
+        if any(map(self.unread, self.supplies.clouds(nodes[0].offer))):
+            return ""
         refused = self._shut(nodes[0])
         supply = next((node.supply for node in nodes if node.state in UNDECIDED), None)
         undecided = supply is not None

@@ -98,6 +98,8 @@ class Lister:
         self._asked: dict[str, Future[tuple[Machine, ...]]] = {}
         self._due_at = dict.fromkeys(poll_s, 0.0)
         self._read_at = dict.fromkeys(poll_s, clock())
+        self._answered: dict[str, bool] = {}
+        """Cloud → whether it was ever read; of those that were asked and gave an answer or an error."""
 
     @property
     def clouds(self) -> tuple[str, ...]:
@@ -118,18 +120,26 @@ class Lister:
         read = {cloud: machines for cloud, machines in answers.items() if machines is not None}
         return Listing(read, {cloud: self._asked_at[cloud] for cloud in read if cloud in self._asked_at})
 
+    def unread(self, cloud: str) -> bool:
+        """Whether it was not asked since the start, or has not answered in any way yet. From any thread."""
+        return cloud in self._poll_s and cloud not in self._answered and not self._overdue(cloud)
+
     def blind(self, cloud: str) -> bool:
-        """Whether it has not been read for so long that machines might be lost from sight. From any thread."""
+        """Whether it was never read, or not for so long that machines might be lost from sight. From any thread."""
         if cloud not in self._poll_s:
             return False
-        return self._clock() - self._read_at[cloud] > max(_BLIND_S, _BLIND_LOOKS * self._poll_s[cloud])
+        return (cloud in self._answered and not self._answered[cloud]) or self._overdue(cloud)
 
     def close(self) -> None:
         """Ask no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _overdue(self, cloud: str) -> bool:
+        return self._clock() - self._read_at[cloud] > max(_BLIND_S, _BLIND_LOOKS * self._poll_s[cloud])
+
     def _answer(self, cloud: str, future: Future[tuple[Machine, ...]]) -> tuple[Machine, ...] | None:
         self._due_at[cloud] = self._clock() + self._poll_s[cloud]
+        self._answered.setdefault(cloud, False)
         try:
             machines = future.result()
         except BurstError as error:
@@ -138,5 +148,6 @@ class Lister:
             log.exception("cloud not read", cloud=cloud)
         else:
             self._read_at[cloud] = self._clock()
+            self._answered[cloud] = True
             return machines
         return None

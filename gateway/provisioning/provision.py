@@ -60,6 +60,8 @@ class Provisioner:
     breakers: Breakers = field(default_factory=Breakers)
     blind: Callable[[str], bool] = lambda _cloud: False
     """Whether a cloud's machines are out of sight: who could end a machine there that nobody needs?"""
+    unread: Callable[[str], bool] = lambda _cloud: False
+    """Whether a cloud has not told yet, since the start, which machines it has."""
     join_within: timedelta = timedelta(minutes=5)
     """How long the token of an ordered machine is good."""
     limits: Limits = field(default_factory=Limits)
@@ -155,6 +157,7 @@ class Provisioner:
             supplies=self.supplies,
             breakers=self.breakers,
             blind=self.blind,
+            unread=self.unread,
             reaped=self.reaped,
             join_within=self.join_within,
             limits=self.limits,

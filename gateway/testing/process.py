@@ -166,6 +166,7 @@ class GatewayProcess:
             around.supplies,
             self.breakers,
             blind=self.lister.blind,
+            unread=self.lister.unread,
             reaped=heartbeat.alive,
             invite_gang=gang_invitation,
             holder=CLUSTER,

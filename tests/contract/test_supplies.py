@@ -241,20 +241,23 @@ def test_a_lister_tells_of_clouds_apart():
     assert asked.count("far") == 1
 
 
-def test_a_lister_says_when_it_has_been_blind_for_too_long(monkeypatch):
+def test_a_lister_says_when_it_has_been_blind_for_too_long():
     """After a minute without an answer, or three looks of a cloud that is seldom asked; the next answer ends it."""
     clock = [1000.0]
-    monkeypatch.setattr("gateway.provisioning.listing.time.monotonic", lambda: clock[0])
-    away = {"far"}
+    away = set()
 
     def ask(cloud):
         if cloud in away:
             raise CloudTransient("away")
         return ()
 
-    lister = Lister(ask, {"local": 0.0, "far": 0.0, "slow": 3600.0})
+    lister = Lister(ask, {"local": 0.0, "far": 0.0, "slow": 3600.0}, lambda: clock[0])
     try:
-        for second in (0, 59, 61):
+        assert all(map(lister.unread, ("local", "far", "slow")))
+        lister.read()
+        assert not any(map(lister.unread, ("local", "far", "slow")))
+        away.add("far")
+        for second in (59, 61):
             clock[0] = 1000.0 + second
             lister.read()
         assert [lister.blind(cloud) for cloud in ("local", "far", "slow", "unknown")] == [False, True, False, False]
@@ -263,5 +266,20 @@ def test_a_lister_says_when_it_has_been_blind_for_too_long(monkeypatch):
         assert not lister.blind("far")
         clock[0] += 3 * 3600 + 1
         assert lister.blind("slow")
+    finally:
+        lister.close()
+
+
+def test_i15_a_cloud_that_was_never_read_is_blind_from_its_first_error():
+    """Nobody knows what an earlier gateway ordered there; until it says anything it is waited for."""
+
+    def ask(cloud):
+        raise CloudTransient("away")
+
+    lister = Lister(ask, {"far": 0.0})
+    try:
+        assert (lister.unread("far"), lister.blind("far")) == (True, False)
+        lister.read()
+        assert (lister.unread("far"), lister.blind("far")) == (False, True)
     finally:
         lister.close()
