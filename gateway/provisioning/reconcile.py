@@ -17,6 +17,7 @@
     not up           IDLE, BUSY                  running         hung: wait, then fail it; somebody's drain: leave it
     POWERED_DOWN     IDLE, BUSY                  any             its suspend was lost: let it go
     not known        IDLE, BUSY                  any             out of slurm.conf: wait, then let it go
+    any              DRAINING, wanted            any             end it: another machine is to come
     working          DRAINING, STAGING_OUT       running         wait until the job's end, or the deadline
     any              QUARANTINED                 any             Slurm is told; ended after its hour, or if asked for
     any              TERMINATING                 any             end it again; stuck: alarm; gone: OFF
@@ -271,6 +272,9 @@ def _preempting(look: _Look) -> Verdict:
 
 def _leaving(look: _Look) -> Verdict:
     """Of a node that Slurm gave back no job is left; else the job's end, and that of its epilog, is waited for."""
+    if look.node.state is NodeState.DRAINING and look.node.wanted:
+        # Given back and asked for again: the job that is to come has its old slurmd's word, and waits for a new machine.
+        return Verdict(Act.DESTROY, look.node.reason)
     if look.age_s > DEADLINE_S[NodeState.STAGING_OUT]:
         return Verdict(Act.DESTROY, look.node.reason)
     runs = look.blind or (isinstance(look.machine, Machine) and look.machine.state is MachineState.RUNNING)

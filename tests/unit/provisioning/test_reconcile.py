@@ -320,3 +320,11 @@ def test_a_machine_that_was_made_with_others_is_known_by_its_number():
     ]
 
     assert strays(made, {"small-1": mine}) == ((made[0], Stray.ORPHAN),)
+
+
+def test_a_node_that_is_asked_for_again_while_it_is_given_back_ends_at_once():
+    """Slurm has a job for it and hears its old slurmd, but the job waits for another machine."""
+    given_back = node(NodeState.DRAINING, age_s=1, wanted=True)
+    assert decide(given_back, machine(MachineState.RUNNING), frozenset({"ALLOCATED"}), NOW).act is Act.DESTROY
+    staging = node(NodeState.STAGING_OUT, age_s=1, wanted=True)
+    assert decide(staging, machine(MachineState.RUNNING), frozenset({"ALLOCATED"}), NOW).act is Act.NOTHING
