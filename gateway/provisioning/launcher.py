@@ -111,6 +111,16 @@ class Launcher:
     holder: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Whose locks these are; a process that takes another's place has its holder."""
 
+    def waits(self, nodes: tuple[ElasticNode, ...]) -> bool:
+        """Whether a cloud that they may come from has still to say, since the start, what there is.
+
+        Where an order was given whose outcome is not known, it is not repeated while nobody sees what it would make.
+        """
+        ordered = [Supply(node.supply).cloud for node in nodes if node.state in UNDECIDED and node.supply is not None]
+        if ordered:
+            return any(self.unread(cloud) or self.blind(cloud) or not self.reaped(cloud) for cloud in ordered)
+        return any(map(self.unread, self.supplies.clouds(nodes[0].offer)))
+
     def launch(self, nodes: tuple[ElasticNode, ...], seen: Mapping[str, Seen]) -> str:
         """Ask one supply after the other until one takes the order for all of ``nodes``, or none.
 
@@ -118,8 +128,6 @@ class Launcher:
         ``seen``: node → its machine as its cloud lists it.
         Returns why no supply ever will, else "". Raises Conflict if another worker has one of them.
         """
-        if any(map(self.unread, self.supplies.clouds(nodes[0].offer))):
-            return ""
         refused = self._shut(nodes[0])
         supply = next((node.supply for node in nodes if node.state in UNDECIDED), None)
         undecided = supply is not None

@@ -109,6 +109,8 @@ class Provisioner:
         Another worker's move makes it a no-op.
         """
         verdict = decide(node, machine, slurm, self.now(), limits=self.limits, drain=drain)
+        if verdict.act is Act.LAUNCH and self._launcher.waits((node,)):
+            return False
         try:
             self._perform(node, verdict, machine)
         except Conflict:
@@ -117,6 +119,8 @@ class Provisioner:
 
     def step_together(self, verdict: GangVerdict, seen: Mapping[str, Seen]) -> bool:
         """Do what is next for a gang (``gangs.judge``); whether it moved on."""
+        if verdict.act is Together.LAUNCH and self._launcher.waits(verdict.nodes):
+            return False
         try:
             match verdict.act:
                 case Together.LAUNCH:

@@ -25,6 +25,7 @@ from gateway.provisioning.listing import Lister, Listing
 from gateway.provisioning.provision import Provisioner
 from gateway.provisioning.reaper import Heartbeat, Reaper
 from gateway.provisioning.reconcile import UNKNOWN, Seen, SlurmStates, Source
+from gateway.provisioning.wishes import JobNodes
 from gateway.route import Hands
 from gateway.runner.periodic import attempt
 from gateway.runner.site import NodesReady, spooled
@@ -109,8 +110,9 @@ class NodeRunner:
         slurm = self._slurm() if whole or any(node.state in _SLURM_KNOWS for node in nodes) else None
         listing = self.lister.read() if nodes or self._reaper.due(self.lister.clouds) else Listing()
         listing = self.doubt.believed(listing, nodes)
-        lost = self._forgotten(known, slurm) if whole else ()
-        self._act([*nodes, *lost], listing, slurm)
+        if whole and (forgotten := self._forgotten(known, slurm)):
+            self._ask_again(forgotten)
+        self._act(nodes, listing, slurm)
         self._publish(nodes)
         self._reaper.sweep(listing)
         self._clean()
@@ -145,15 +147,28 @@ class NodeRunner:
             log.error("alarm", what="Slurm has words for nodes that are not known here", words=strange)
         return found
 
-    def _forgotten(self, known: Iterable[ElasticNode], slurm: Mapping[str, Told] | None) -> list[ElasticNode]:
+    def _forgotten(self, known: Iterable[ElasticNode], slurm: Mapping[str, Told] | None) -> frozenset[str]:
         """Nodes that are OFF while Slurm waits for them, at this whole look and at the last: the request was lost."""
         self._whole_at = self.clock()
         if slurm is None:
-            return []
-        off = {node.name: node for node in known if node.state is NodeState.OFF and not node.wanted}
+            return frozenset()
+        off = [node.name for node in known if node.state is NodeState.OFF and not node.wanted]
         waiting = frozenset(name for name in off if _powering_up(slurm.get(name, Told()).states))
         before, self._lost = self._lost, waiting
-        return [off[name] for name in waiting & before]
+        return waiting & before
+
+    def _ask_again(self, names: frozenset[str]) -> None:
+        """As their request would have: for the jobs that Slurm has given these nodes to, so that gangs stay whole."""
+        try:
+            waiting = [job for job, states in self.engine.states().items() if "CONFIGURING" in states]
+            tasks = [task for job in waiting for task in self.engine.job(job) if names & set(task.nodes)]
+        except BurstError as error:
+            log.warning("slurm not read", error=error.detail)
+            return
+        log.warning("slurm waits for nodes whose request was lost", nodes=fold(names))
+        jobs = [JobNodes(task.id, task.nodes, tuple(name for name in task.nodes if name in names)) for task in tasks]
+        self.provisioner.want(names, jobs)
+        self.wake()
 
     def _publish(self, nodes: Iterable[ElasticNode]) -> None:
         """For the jobs that wait for nodes: which are usable, and which will not come."""

@@ -263,7 +263,7 @@ def _(patch):
             yield request
 
     patch.setattr(runner_nodes, "spooled", hasty)
-    patch.setattr(runner_nodes.NodeRunner, "_forgotten", lambda *_: [])
+    patch.setattr(runner_nodes.NodeRunner, "_forgotten", lambda *_: frozenset())
 
 
 @mutation("jobs begin on nodes that are not in service", 11, 21)
