@@ -131,10 +131,9 @@ def _late(gang: Gang, now: datetime, limits: Limits) -> Gang:
 
 def _all_of(gang: Gang, text: str) -> GangVerdict:
     starting = _in(gang, _STARTING)
-    jobs = {node.job for node in starting}
-    # One in service may run another job by now, if this one was cancelled: that job is not to be lost.
-    live = starting + tuple(node for node in _in(gang, USABLE) if node.job in jobs)
-    return GangVerdict(Together.ELSEWHERE if _silent(live) else Together.FAIL, live, text, scarce=True)
+    whole = _silent(starting) and not _in(gang, USABLE)
+    # One in service stays: Slurm takes the job from it, and it may have given it to another, or begun this one anew.
+    return GangVerdict(Together.ELSEWHERE if whole else Together.FAIL, starting, text, scarce=True)
 
 
 def _silent(nodes: Sequence[ElasticNode]) -> bool:

@@ -201,10 +201,14 @@ class SimulatedCloud:
         known = {} if forget else self.by_key
         if all((gang or order.token, order.node) in known for order in orders):
             return [known[gang or order.token, order.node] for order in orders]
+        for each in filter(None, (known.get((gang or order.token, order.node)) for order in orders)):
+            # A gang is whole or is not: as the adapters do, what is left of it ends before it is made again.
+            self._forget(each)
         zone = self._zone(orders)
         made = [self._machine(order, zone, gang, number) for number, order in enumerate(orders)]
         for each in made:
             each.forgotten = forget
+        for each in made:
             self.made(each)
         return made
 
