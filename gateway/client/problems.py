@@ -8,6 +8,7 @@ from __future__ import annotations
 import httpx2
 from pydantic import ValidationError
 
+from gateway import errors
 from gateway.errors import BurstError, GatewayUnavailable, NotFound, OptionError, ScriptError
 from gateway.wire import Problem
 
@@ -30,13 +31,11 @@ def from_problem(problem: Problem) -> BurstError:
 
 
 def classes() -> dict[str, type[BurstError]]:
-    """Every class of the error tree by its code."""
+    """Every class that gateway.errors defines, by its code; where several share one, the most general."""
     found: dict[str, type[BurstError]] = {}
-    waiting: list[type[BurstError]] = [BurstError]
-    while waiting:
-        cls = waiting.pop()
-        found.setdefault(cls.code, cls)
-        waiting.extend(cls.__subclasses__())
+    for each in vars(errors).values():
+        if isinstance(each, type) and issubclass(each, BurstError):
+            found.setdefault(each.code, each)
     return found
 
 
