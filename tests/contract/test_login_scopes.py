@@ -55,6 +55,10 @@ BODIES = {
     ("POST", "/api/v1/peers"): {"name": "home", "issuer": "https://home.example", "audience": "b", "keys": {}},
     ("POST", "/api/v1/visas"): {"peer": "home", "public_key": KEY},
     ("POST", "/api/v1/nodes/{name}/ssh"): {"public_key": "ssh-ed25519 AAAA"},
+    ("POST", "/api/v1/nodes"): {"name": "small-1"},
+    ("POST", "/api/v1/nodes/{name}/drain"): {"reason": "x"},
+    ("POST", "/api/v1/nodes/{name}/destroy"): {},
+    ("POST", "/api/v1/site/claims"): {"unix_name": "eve"},
 }  # fmt: skip
 SLURM = [
     ("GET", "/slurm/v0.0.42/jobs", "jobs:read"),
@@ -108,8 +112,9 @@ def test_every_signed_endpoint_wants_a_scope(door, narrow):
         if (method, path) in UNSCOPED:
             continue
         target = re.sub(r"\{([^}]*)\}", lambda part: PLACES.get(part[1], "4711"), path)
-        # It may log in to nodes, so for that one another login is asked.
-        scope = Scope.NODES_READ if path.endswith("/ssh") else Scope.NODES_WRITE
+        # It may log in to nodes and change them, so for those another login is asked.
+        changes_nodes = method == "POST" and path.startswith("/api/v1/nodes")
+        scope = Scope.NODES_READ if changes_nodes else Scope.NODES_WRITE
         answer = exchange(narrow[scope], method, target, BODIES.get((method, path)))
 
         assert answer.status_code == 403, (method, path, answer.text)
