@@ -109,9 +109,10 @@ def _value(key: str, text: str) -> object:
 
 
 def toml_text(value: object) -> str:
-    """A value as TOML has it: JSON, but for tables."""
+    """A value as TOML has it: JSON, but for tables, and for null, which TOML has not: such a key is left out."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {toml_text(item)}" for key, item in value.items()) + "}"
+        said = {key: item for key, item in value.items() if item is not None}
+        return "{" + ", ".join(f"{key} = {toml_text(item)}" for key, item in said.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(toml_text, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

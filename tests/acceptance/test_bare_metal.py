@@ -12,7 +12,7 @@ from faults import kill
 from gateway_site import NewSite, Site, eventually
 from metal import Metal, metal_in, wait_for_login
 
-from gateway.bootstrap.lifecycle import _toml
+from gateway.bootstrap.lifecycle import toml_text
 from gateway.bootstrap.sealing_key import keeper, sealer_of
 from gateway.settings import Settings
 from gateway.ssh.authority import Authority
@@ -69,7 +69,7 @@ def settings_for(hosts: list[Metal]) -> dict[str, str]:
     size = {"name": "metal", "cores": 1, "memory_mb": 512, "credits_per_hour": 2.0, "max_nodes": 2}
     inventory = [host.settings("metal").model_dump(mode="json") for host in hosts]
     cloud = {"name": "rack", "kind": "hosts", "poll_s": 0.3, "sizes": [size], "options": {"hosts": inventory}}
-    return {"sizes": _toml([{**size, "offers": ["rack/metal"]}]), "clouds": _toml([cloud])}
+    return {"sizes": toml_text([{**size, "offers": ["rack/metal"]}]), "clouds": toml_text([cloud])}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from faults import GATE, at_gate, first_process, group, kill
 from gateway_site import NewSite, Site, eventually
 
-from gateway.bootstrap.lifecycle import _toml
+from gateway.bootstrap.lifecycle import toml_text
 from gateway.client.gateway import Submission
 
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(1500)]
@@ -35,7 +35,7 @@ until [ "$(squeue -h -t running -j "$SLURM_ARRAY_JOB_ID" -r -o %i | wc -l)" = NO
 
 def test_twenty_machines_boot_at_once_run_an_array_and_are_destroyed(containers: None, new_site: NewSite) -> None:
     """Twenty tasks that wait for each other run on twenty machines; then neither machine nor control group is left."""
-    site = new_site(nodes="container", idle_s=5, resume_timeout_s=1800, sizes=_toml([SIZE]))
+    site = new_site(nodes="container", idle_s=5, resume_timeout_s=1800, sizes=toml_text([SIZE]))
     began = time.monotonic()
     with site.login() as gateway:
         script = "#!/bin/bash\n" + SCRIPT.replace("NODES", str(NODES))
@@ -61,7 +61,7 @@ def test_twenty_machines_boot_at_once_run_an_array_and_are_destroyed(containers:
 
 def test_a_machine_powers_itself_off_when_its_gateway_is_dead(containers: None, new_site: NewSite) -> None:
     """The gateway is killed and does not come back: two leases later the machine is off, and nobody told it to."""
-    how = {"resume_timeout_s": 600, "lease_s": LEASE_S, "lease_grace_s": 0, "sizes": _toml([SIZE])}
+    how = {"resume_timeout_s": 600, "lease_s": LEASE_S, "lease_grace_s": 0, "sizes": toml_text([SIZE])}
     site = new_site(nodes="container", idle_s=60, **how)
     job = site.submit(GATE)
     node = at_gate(site, job)

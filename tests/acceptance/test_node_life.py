@@ -17,7 +17,7 @@ from faults import GATE, at_gate, finish, kill, open_gate
 from gateway_site import Site, eventually, site_in
 from metadata_server import MetadataServer, metadata_server
 
-from gateway.bootstrap.lifecycle import _toml
+from gateway.bootstrap.lifecycle import toml_text
 from gateway.wire import JobView
 
 pytestmark = pytest.mark.slow
@@ -78,7 +78,7 @@ def bursting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bursting]:
         cloud = stack.enter_context(metadata_server())
         patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
         patch.setenv("NODE_AGENT_METADATA", f"aws={cloud.address}")
-        how = {"lease_s": LEASE_S, "lease_grace_s": 600, "idle_s": 5, "sizes": _toml([small, gpu])}
+        how = {"lease_s": LEASE_S, "lease_grace_s": 600, "idle_s": 5, "sizes": toml_text([small, gpu])}
         yield Bursting(stack.enter_context(site_in(nodes="process", **how)), cloud)
 
 

@@ -11,7 +11,7 @@ import pytest
 from faults import kill
 from gateway_site import NewSite, Site, eventually
 
-from gateway.bootstrap.lifecycle import _toml
+from gateway.bootstrap.lifecycle import toml_text
 from gateway.provisioning.instance import Instances
 
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(1800)]
@@ -34,7 +34,7 @@ def site(containers: None, module_site: NewSite) -> Iterator[Site]:
     for program in ("qemu-system-x86_64", "qemu-img"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed: apt-get install qemu-system-x86 qemu-utils")
-    settings = {"sizes": _toml([{**SIZE, "offers": ["qemu/vm"]}]), "clouds": _toml([CLOUD])}
+    settings = {"sizes": toml_text([{**SIZE, "offers": ["qemu/vm"]}]), "clouds": toml_text([CLOUD])}
     running = module_site(start=False, nodes="container", idle_s=5, resume_timeout_s=BOOT_S, **settings)
     yield running.up()
     running.down()

@@ -17,7 +17,7 @@ from faults import kill
 from gateway_site import NewSite, Site, eventually
 from metal import Metal, MetalOutlet, metal_in, wait_for_login
 
-from gateway.bootstrap.lifecycle import _toml
+from gateway.bootstrap.lifecycle import toml_text
 from gateway.bootstrap.sealing_key import keeper, sealer_of
 from gateway.settings import Settings
 from gateway.ssh.authority import Authority
@@ -139,7 +139,7 @@ def settings_for(host: Metal, bmc: RedfishBmc) -> dict[str, str]:
     power = {"kind": "redfish", "url": bmc.url, "ca_file": str(bmc.ca_file)}
     described = host.settings("metal", power=power, boot_s=BOOT_S).model_dump(mode="json", exclude_unset=True)
     cloud = {"name": "rack", "kind": "hosts", "poll_s": 0.3, "sizes": [size], "options": {"hosts": [described]}}
-    return {"sizes": _toml([{**size, "offers": ["rack/metal"]}]), "clouds": _toml([cloud])}
+    return {"sizes": toml_text([{**size, "offers": ["rack/metal"]}]), "clouds": toml_text([cloud])}
 
 
 @pytest.fixture(scope="module")
