@@ -73,6 +73,9 @@ class SchedulerJob:
         return self.state not in waiting and not self.states & again
 
 
+_NO_POWER_UP = frozenset({"POWERING_UP", "POWER_UP", "POWERING_DOWN", "POWER_DOWN", "DOWN", "DRAIN", "FAIL", "FUTURE"})
+
+
 @dataclass(frozen=True)
 class SchedulerNode:
     """One node as Slurm sees it."""
@@ -85,6 +88,11 @@ class SchedulerNode:
     cpus: int
     memory_mb: int
     boot_time: datetime | None
+
+    @property
+    def can_power_up(self) -> bool:
+        """Whether POWER_UP has an effect; Slurm takes it, and forgets it, while the node is still powering down."""
+        return "POWERED_DOWN" in self.states and not self.states & _NO_POWER_UP
 
 
 class Engine(Protocol):

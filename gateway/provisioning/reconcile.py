@@ -273,7 +273,7 @@ def _preempting(look: _Look) -> Verdict:
 def _leaving(look: _Look) -> Verdict:
     """Of a node that Slurm gave back no job is left; else the job's end, and that of its epilog, is waited for."""
     if look.node.state is NodeState.DRAINING and look.node.wanted:
-        # Given back and asked for again: the job that is to come has its old slurmd's word, and waits for a new machine.
+        # Given back and asked for again: the job that is to come has the old slurmd's word, and waits for a new one.
         return Verdict(Act.DESTROY, look.node.reason)
     if look.age_s > DEADLINE_S[NodeState.STAGING_OUT]:
         return Verdict(Act.DESTROY, look.node.reason)

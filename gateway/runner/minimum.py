@@ -13,7 +13,6 @@ from gateway.engines.engine import Engine
 from gateway.runner.periodic import Periodic
 
 EVERY_S = 10.0
-_NOT_NOW = frozenset({"POWERING_UP", "POWER_UP", "POWERING_DOWN", "POWER_DOWN", "DOWN", "DRAIN", "FAIL", "FUTURE"})
 
 
 @dataclass
@@ -38,7 +37,6 @@ class MinimumRunner:
 
     def tick(self) -> None:
         """Look once. Raises SchedulerUnavailable, SchedulerRefused."""
-        nodes = (node for node in self.engine.nodes() if node.name in self._wanted)
-        off = [node.name for node in nodes if "POWERED_DOWN" in node.states and not node.states & _NOT_NOW]
+        off = [node.name for node in self.engine.nodes() if node.name in self._wanted and node.can_power_up]
         if off:
             self.engine.update_nodes(off, "POWER_UP")

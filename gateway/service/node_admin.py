@@ -6,7 +6,7 @@ do; only a machine that is to end at once, or that Slurm has none of its jobs on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -49,10 +49,11 @@ class NodeAdminService:
     now: Callable[[], datetime]
 
     def create(self, caller: Caller, request: wire.NodeCreateRequest) -> list[wire.NodeView]:
-        """Have Slurm power nodes up that nobody asked for yet. Raises Refused, NotFound, Conflict."""
+        """Have Slurm power nodes up that nobody asked for yet. Raises Refused, NotFound, Conflict, SchedulerError."""
         demand(authorise(caller, Action.RUN_NODES))
+        can = {node.name for node in self.engine.nodes() if node.can_power_up}
         with self.works() as work:
-            nodes = _chosen(work.fleet.all(), request)
+            nodes = _chosen(work.fleet.all(), request, can)
             for node in nodes:
                 self._tell(work, caller, "create node", node.name, f"asked Slurm to power {node.name} up")
         names = [node.name for node in nodes]
@@ -124,19 +125,24 @@ class NodeAdminService:
         work.audit.tell(act_of(caller, action, f"node:{name}", text), self.now())
 
 
-def _chosen(nodes: tuple[ElasticNode, ...], request: wire.NodeCreateRequest) -> list[ElasticNode]:
-    """The nodes of a request, "small-3", or of a size, "small" and how many."""
+def _chosen(nodes: tuple[ElasticNode, ...], request: wire.NodeCreateRequest, can: Container[str]) -> list[ElasticNode]:
+    """The nodes of a request, "small-3", or of a size, "small" and how many; ``can``: those Slurm can power up."""
     named = [node for node in nodes if node.name == request.name]
     of_size = [node for node in nodes if node.offer == request.name]
     if not named and not of_size:
         raise NotFound(f"There is no node and no size {request.name}.", hint="`burst offers` lists the sizes")
     off = [node for node in named or of_size if node.state is NodeState.OFF and not node.wanted]
-    if len(off) < request.count:
+    ready = [node for node in off if node.name in can]
+    if len(ready) < request.count:
         hint = "`burst nodes` shows them; a size has as many nodes as its max_nodes says"
+        if len(off) >= request.count:
+            hint = (
+                "`sinfo` shows the rest powering down, which ends by itself within SuspendTimeout, or drained or down"
+            )
         raise Conflict(
-            f"Of {request.name}, {len(off)} can be powered up, and {request.count} are asked for.", hint=hint
+            f"Of {request.name}, {len(ready)} can be powered up now, and {request.count} are asked for.", hint=hint
         )
-    return sorted(off, key=_number)[: request.count]
+    return sorted(ready, key=_number)[: request.count]
 
 
 def _number(node: ElasticNode) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
+from gateway.engines.engine import SchedulerNode
 from gateway.runner.minimum import MinimumRunner
 
 
@@ -17,7 +16,7 @@ class Slurm:
         self.asked = []
 
     def nodes(self):
-        return tuple(SimpleNamespace(name=name, states=states) for name, states in self.states.items())
+        return tuple(SchedulerNode(name, frozenset(on), "", name, 1, 512, None) for name, on in self.states.items())
 
     def update_nodes(self, names, state):
         self.asked.append((tuple(names), state))
