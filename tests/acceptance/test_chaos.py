@@ -5,7 +5,6 @@ A failed run is repeated with the BURST_SEED that it prints; the moments are the
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import secrets
@@ -18,9 +17,10 @@ import pytest
 from faults import cut_power, group, kill
 from gateway_site import NewSite, Site, eventually
 
+from gateway.bootstrap.lifecycle import toml_text
 from gateway.wire import JobView
 
-pytestmark = [pytest.mark.root, pytest.mark.long]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(2400)]
 
 ROUNDS = 20
 LONGEST_S = 8.0
@@ -84,7 +84,7 @@ def test_a_hundred_nodes_for_one_array(new_site: NewSite) -> None:
     """Given a size of a hundred nodes, an array whose tasks fill one each has all of them up at the same time; its
     tasks are done, its nodes gone, and what it cost is what the tasks used."""
     tiny = [{"name": "tiny", "cores": 1, "memory_mb": 128, "credits_per_hour": 1, "max_nodes": MANY}]
-    site = new_site(nodes="process", idle_s=10, resume_timeout_s=900, sizes=json.dumps(tiny))
+    site = new_site(nodes="process", idle_s=10, resume_timeout_s=900, sizes=toml_text(tiny))
     before_ucr, most = balance(site), 0
     waits = f'touch "{site.directory}/here-$SLURM_ARRAY_TASK_ID"; until [ -e {site.directory}/gate ]; do sleep 1; done'
     site.directory.chmod(0o777)
