@@ -25,8 +25,12 @@ REMEMBER_S = 86400
 _CONTROLLER = "enable_configless,idle_on_node_suspend,power_save_interval=1,power_save_min_interval=0"
 _POWER = (
     ("ReconfigFlags", "KeepPowerSaveSettings"),
-    # Latency: by default a scheduling pass may wait 3 s for more submissions, and backfill 30 s.
-    ("SchedulerParameters", "sched_min_interval=0,batch_sched_delay=0,bf_interval=5,bf_continue,sbatch_wait_nodes"),
+    # Latency: by default a scheduling pass may wait 3 s for more submissions, and backfill 30 s. And a job that a node
+    # could not launch is queued again for another one; by default Slurm holds it until somebody looks.
+    (
+        "SchedulerParameters",
+        "sched_min_interval=0,batch_sched_delay=0,bf_interval=5,bf_continue,sbatch_wait_nodes,nohold_on_prolog_fail",
+    ),
 )
 
 Form = Literal["container", "process"]

@@ -47,6 +47,9 @@ ROUTE_ORDER = (
 
 FINAL = frozenset({Stage.SETTLED, Stage.REFUSED})
 
+OVER = FINAL | set(ROUTE_ORDER[ROUTE_ORDER.index(Stage.RAN) :])
+"""Slurm is to run nothing of such a job any more."""
+
 MOVES: dict[Stage, frozenset[Stage]] = {
     Stage.SUBMITTED: frozenset({Stage.AUTHORISED, Stage.REFUSED}),
     Stage.AUTHORISED: frozenset({Stage.QUOTED, Stage.REFUSED}),

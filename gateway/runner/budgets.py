@@ -13,13 +13,12 @@ from gateway.accounting.budget import Budget, stop_sentence
 from gateway.errors import Conflict
 from gateway.identity.audit import Act
 from gateway.jobs.job import Job
-from gateway.jobs.stages import FINAL, ROUTE_ORDER, Stage
+from gateway.jobs.stages import OVER
 from gateway.route import Ports, billing
 from gateway.runner.periodic import Periodic
 from gateway.work import Work
 
 EVERY_S = 1.0
-_OVER = FINAL | set(ROUTE_ORDER[ROUTE_ORDER.index(Stage.RAN) :])
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class BudgetRunner:
             return
         why = stop_sentence(look.budget, spent)
         for job in look.jobs:
-            if job.stage not in _OVER and not job.cancel_requested:
+            if job.stage not in OVER and not job.cancel_requested:
                 self._end(job, why)
 
     def _accrued(self, job: Job) -> int:
@@ -75,7 +74,7 @@ class BudgetRunner:
         try:
             with self.ports.works() as work:
                 job = work.jobs.get(job.id)
-                if job.stage in _OVER:
+                if job.stage in OVER:
                     return
                 work.jobs.note(job, cancel_requested=True, stop_reason=why)
                 work.jobs.tell(job.id, self.ports.now(), "budget", why)

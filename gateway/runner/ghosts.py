@@ -13,7 +13,7 @@ import structlog
 
 from gateway.engines.engine import SchedulerJob
 from gateway.errors import NotFound
-from gateway.jobs.stages import ROUTE_ORDER, Stage
+from gateway.jobs.stages import OVER
 from gateway.route import Ports
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,6 @@ log = structlog.get_logger(__name__)
 EVERY_S = 5.0
 
 _ALIVE = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
-_ENDED = frozenset(ROUTE_ORDER[ROUTE_ORDER.index(Stage.RAN) :])
 
 
 class Ghosts:
@@ -55,4 +54,4 @@ class Ghosts:
                     jobs[number] = work.jobs.get(work.jobs.attempt_on(number).job)
                 except NotFound:
                     continue  # it has not run yet, or is none of ours
-        return [(number, job.id) for number, job in jobs.items() if job.stage in _ENDED]
+        return [(number, job.id) for number, job in jobs.items() if job.stage in OVER]

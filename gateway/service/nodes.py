@@ -20,7 +20,7 @@ from gateway.identity.gateway_acts import gateway_act
 from gateway.identity.join import node_kid
 from gateway.identity.specification import Voucher
 from gateway.jobs.job import Attempt, Job, StageIn
-from gateway.jobs.stages import Stage
+from gateway.jobs.stages import OVER, Stage
 from gateway.provisioning.fleet import ElasticNode
 from gateway.slurm.dependencies import named
 from gateway.staging import stage_in, stage_out
@@ -75,6 +75,7 @@ class NodeService:
         if not TOKEN.fullmatch(task.token):
             self.strangers(task)
             raise NotFound(f"Job {task.id} is none of the gateway's.")
+        self._require_unended(task)
         with self.works() as work:
             job = work.jobs.get(task.token)
             attempt = self._begin(work, job, task)
@@ -141,6 +142,14 @@ class NodeService:
         if not tasks or node.name not in tasks[0].nodes:
             raise Refused(f"Slurm did not place job {scheduler_id} on {node.name}.")
         return tasks[0]
+
+    def _require_unended(self, task: SchedulerJob) -> None:
+        """A slurmctld that died may start anew what it had not saved the end of: that was staged out and paid for."""
+        with self.works() as work:
+            over = work.jobs.get(task.token).stage in OVER
+        if over:
+            self.engine.cancel(task.array_job_id or task.id, task.array_task_id)
+            raise NotFound(f"Job {task.id} has ended, and is not run again.")
 
     def _begin(self, work: Work, job: Job, task: SchedulerJob) -> Attempt:
         now = self.now()

@@ -35,7 +35,7 @@ def prolog(node: Node, job: Job) -> int:
     except Refused as refusal:
         if refusal.status != HTTPStatus.NOT_FOUND:
             raise
-        log.info("job %d is none of the gateway's", job.id)
+        log.info("job %d is nothing to prepare for: %s", job.id, refusal)
         return 0
     try:
         check(node, job.id, plan, nonce)
