@@ -37,10 +37,10 @@ demo: $(SERVER) ## take one real job through the whole gateway
 test: $(DEV) ## run every test
 	@$(PYTHON) -m pytest $(TEST_WORKERS) $(PYTEST_ARGS)
 
-test-long: $(DEV) ## run the tests that make test leaves out: virtual machines, OpenStack
+test-long: $(DEV) ## run the tests that make test leaves out: chaos, many nodes, virtual machines, OpenStack
 	@$(PYTHON) -m pytest -m long $(PYTEST_ARGS)
 
-bench: $(DEV) ## measure submissions per second and cold start
+bench: $(DEV) ## measure submissions, cold start, many nodes; write docs/benchmarks.md
 	@$(PYTHON) -m bench
 
 soak: $(DEV) ## simulate a million node-events with random faults; SEED=N repeats a run

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import bare_slurm, cold_start, launches, pieces, resume_calls, signatures, submissions
+from bench import bare_slurm, cold_start, launches, pieces, reconcile, resume_calls, signatures, submissions
 from bench.cold_start import Start
 from bench.report import Results, write
 from bench.site import Site, running, say
@@ -36,9 +36,11 @@ def main() -> int:
     bare = bare_slurm.measure(distribution, options.starts)
     print("ordering thousands of nodes", flush=True)
     launched = launches.measure()
+    print("looking at thousands of nodes", flush=True)
+    looks = reconcile.measure()
     loads = before, os.getloadavg()[0]
     version = distribution.version
-    results = Results("python -m bench", version, loads, rates, found, signed, starts, bare, returned, launched)
+    results = Results("python -m bench", version, loads, rates, found, signed, starts, bare, returned, launched, looks)
     write(results, options.page)
     say(f"wrote {options.page}")
     return 0

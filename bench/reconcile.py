@@ -11,7 +11,7 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,8 +60,13 @@ class Look:
     moving_s: float
 
 
-def measure(nodes: int, rounds: int) -> Look:
-    """Medians of ``rounds`` looks each."""
+def measure(sizes: Sequence[int] = SIZES, rounds: int = 5) -> list[Look]:
+    """A look of each kind at each number of nodes: medians of ``rounds``; from here on only the gravest is logged."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return [_look(nodes, rounds) for nodes in sizes]
+
+
+def _look(nodes: int, rounds: int) -> Look:
     with _running(nodes) as (runner, slurm, clock):
         quiet, moving = [], []
         for turn in range(rounds):
@@ -127,10 +132,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="looks of each kind")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of nodes")
     options = parser.parse_args()
-    rounds = options.rounds
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     print(f"{'nodes':>7}{'nothing new':>14}{'a node':>10}{'all changed':>14}{'a node':>10}")
-    looks = [measure(nodes, rounds) for nodes in options.sizes]
+    looks = measure(options.sizes, options.rounds)
     for each in looks:
         quiet, moving = each.quiet_s, each.moving_s
         a_node = f"{quiet / each.nodes * 1e6:>7.0f} µs", f"{moving / each.nodes * 1e6:>7.0f} µs"

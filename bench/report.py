@@ -14,6 +14,7 @@ from bench import many_nodes
 from bench.cold_start import OWNERS, Start, parts
 from bench.launches import Launches
 from bench.pieces import Pieces
+from bench.reconcile import Look
 from bench.resume_calls import Returns
 from bench.signatures import ROUNDS, Signatures
 from bench.submissions import CLIENTS, JOBS, Rates
@@ -91,6 +92,7 @@ class Results:
     bare: list[float]
     returns: Returns
     launches: Launches
+    looks: list[Look]
 
 
 def write(results: Results, page: Path) -> None:
@@ -168,7 +170,7 @@ def _cold(results: Results) -> Iterator[str]:
 
 
 def _many(results: Results) -> Iterator[str]:
-    return many_nodes.page(results.returns, results.launches)
+    return many_nodes.page(results.returns, results.launches, results.looks)
 
 
 def _spread(figures: Sequence[float]) -> str:

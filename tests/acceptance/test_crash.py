@@ -32,7 +32,9 @@ def gateway(containers: None, module_site: Callable[..., Site]) -> Site:
 
 @pytest.fixture(autouse=True)
 def _no_traceback(gateway: Site) -> Iterator[None]:
-    """Whatever dies, the gateway tells it in a sentence."""
+    """Whatever dies, the gateway tells it in a sentence; one that a failed test left dead is brought back first."""
+    if pid(gateway, "gateway") is None:
+        gateway.up()
     log = gateway.directory / "log/gateway.log"
     before = log.stat().st_size
     yield
