@@ -314,6 +314,22 @@ def _(patch):
     patch.setattr(provision.Provisioner, "_isolated", lambda _self, _act, _machine: None)
 
 
+@mutation("a request that was lost is not noticed", 5, 13)
+def _(patch):
+    def content(look):
+        return reconcile._move(NodeState.INTENT, reconcile.ASKED) if look.node.wanted else NOTHING
+
+    patch.setattr(reconcile, "_RULES", {**reconcile._RULES, NodeState.OFF: content})
+    patch.setattr(runner_nodes.NodeRunner, "_forgotten", lambda *_: frozenset())
+
+
+@mutation("a cloud that had no room is never asked again", 5, 13)
+def _(patch):
+    patch.setitem(
+        breakers.RULES, Capacity, replace(breakers.RULES[Capacity], first=breakers.FOR_EVER, most=breakers.FOR_EVER)
+    )
+
+
 @pytest.fixture(autouse=True)
 def quiet():
     """The mutated code's log is of no interest."""
@@ -325,7 +341,6 @@ def quiet():
     structlog.configure(**before)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("mutant", MUTATIONS, ids=lambda mutant: mutant.name)
 def test_a_mutation_breaks_an_invariant(mutant, monkeypatch):
     """One of those that it is meant to break."""
