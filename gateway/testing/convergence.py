@@ -1,7 +1,7 @@
 """Convergence: what becomes of a world in which nothing goes wrong any more.
 
-Invariant: it is the world's clock that ends waits; a loop counts only in which somebody had something to do and
-nothing to wait for.
+Invariant: it is the world's clock that ends waits; a loop counts only in which somebody was there, had something to do
+and nothing to wait for.
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ def converge(world: World) -> int:
     while not at_rest(world):
         if world.time.seconds > until:
             raise Violation(*_unrest(world))
+        absent = world.process is None
         world.passes(LOOP_S)
         world.node_events += 1
+        if absent:
+            continue  # the loop in which the gateway comes back has not begun with it
         for name in world.nodes:
             if not settled(world, name) and not waits(world, name):
                 idle[name] += 1
