@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -65,6 +66,8 @@ class AgentSite:
     credential: str = CREDENTIAL
     job_store: wire.JobStore | None = None
     script: str | None = None
+    join_file: Path = Path()
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.key = make_key()
@@ -295,6 +298,29 @@ def _handler(site: AgentSite) -> type[BaseHTTPRequestHandler]:
             return
 
     return Handler
+
+
+@contextmanager
+def invitation(site: AgentSite, **programs: object) -> Iterator[AgentSite]:
+    """The node has no identity yet, but an invitation; agents that `start` began are ended with it."""
+    (site.state / "identity.json").unlink()
+    (site.state / "node.key").unlink()
+    site.join_file = site.root / "join.json"
+    known = {"gateway_url": site.url, "node": NODE, "token": JOIN_TOKEN, "audience": "burst-test", "generation": 3}
+    site.join_file.write_text(json.dumps({**known, "slurm_conf": "/dev/null", **programs}))
+    yield site
+    for process in site.started:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(10)
+
+
+def start(site: AgentSite, **how: float) -> subprocess.Popen[str]:
+    """The agent as a daemon."""
+    command = site.command("run", "--process", "--join", str(site.join_file), **how)
+    process = subprocess.Popen(command, env={"PATH": os.environ["PATH"]}, stderr=subprocess.PIPE, text=True)
+    site.started.append(process)
+    return process
 
 
 def until(true, within_s: float = 20.0) -> None:

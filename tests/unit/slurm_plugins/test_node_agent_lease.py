@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import threading
 import time
 
 import pytest
-from agent_site import JOIN_TOKEN, NODE, named, until
+from agent_site import invitation, named, start, until
 
 SLURMD = "#!/bin/sh\nexec sleep 1000\n"
 SCONTROL = """#!/bin/sh
@@ -36,31 +35,16 @@ _time.time = lambda: _true_time() + float(open({file!r}).read())
 @pytest.fixture
 def invited(site):
     """A node that has an invitation and no identity yet; slurmd and scontrol are scripts in one tree."""
-    (site.state / "identity.json").unlink()
-    (site.state / "node.key").unlink()
     tree = site.root / "slurm"
     for name, text in (("sbin/slurmd", SLURMD), ("bin/scontrol", SCONTROL)):
         (tree / name).parent.mkdir(parents=True)
         (tree / name).write_text(text)
         (tree / name).chmod(0o755)
     (tree / "state").write_text("IDLE+CLOUD\n")
-    site.tree, site.join_file, site.started = tree, site.root / "join.json", []
-    known = {"gateway_url": site.url, "node": NODE, "token": JOIN_TOKEN, "audience": "burst-test", "generation": 3}
-    programs = {"slurmd": str(tree / "sbin/slurmd"), "slurm_conf": "/dev/null", "lease_seconds": 1}
-    site.join_file.write_text(json.dumps({**known, **programs}))
+    site.tree = tree
     site.lease = {"lease_seconds": 1, "grace_seconds": 600, "drain": False}
-    yield site
-    for process in site.started:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(10)
-
-
-def run(site, **how: float) -> subprocess.Popen:
-    command = site.command("run", "--process", "--join", str(site.join_file), **how)
-    process = subprocess.Popen(command, env={"PATH": os.environ["PATH"]}, stderr=subprocess.PIPE, text=True)
-    site.started.append(process)
-    return process
+    with invitation(site, slurmd=str(tree / "sbin/slurmd"), lease_seconds=1) as invited:
+        yield invited
 
 
 def skew(site, seconds: float) -> None:
@@ -91,7 +75,7 @@ def state(site) -> str:
 def test_i24_a_clock_that_is_five_minutes_wrong_kills_nothing(invited, seconds):
     """The node joins, its signatures are good, and its lease is renewed again and again; none was refused."""
     skew(invited, seconds)
-    process = run(invited)
+    process = start(invited)
     until(lambda: renewals(invited) >= 8)
     assert process.poll() is None
     assert "not renewed" not in invited.log
@@ -101,7 +85,7 @@ def test_i24_a_clock_that_is_five_minutes_wrong_kills_nothing(invited, seconds):
 def test_i24_a_clock_that_jumps_kills_nothing(invited):
     """Set by five minutes while the node lives, forth and back: the lease is not counted by it."""
     skew(invited, 0)
-    process = run(invited)
+    process = start(invited)
     for seconds in (300, -300, 0):
         before = renewals(invited)
         until(lambda before=before: renewals(invited) >= before + 3)
@@ -115,14 +99,14 @@ def test_i24_a_clock_that_jumps_kills_nothing(invited):
 def test_a_clock_that_is_days_wrong_is_not_followed(invited):
     """Whoever answers in the gateway's place could otherwise have it sign for tomorrow."""
     skew(invited, -86400)
-    process = run(invited)
+    process = start(invited)
     assert process.wait(20) == 1
     assert "too far: set it" in invited.log
 
 
 def test_a_job_runs_on_when_the_gateway_is_silent_and_the_node_drains(invited):
     """Slurm sends no more jobs; when the gateway speaks again, the node is as it was."""
-    process = run(invited)
+    process = start(invited)
     until(lambda: renewals(invited))
     with_job(invited, 7)
     invited.close()
@@ -135,7 +119,7 @@ def test_a_job_runs_on_when_the_gateway_is_silent_and_the_node_drains(invited):
 
 def test_after_the_job_the_node_ends(invited):
     """As soon as the job's outputs are in the store or given up, however long the grace is."""
-    process = run(invited)
+    process = start(invited)
     until(lambda: renewals(invited))
     with_job(invited, 7)
     invited.close()
@@ -149,7 +133,7 @@ def test_after_the_job_the_node_ends(invited):
 def test_after_the_grace_the_node_ends_with_its_job(invited):
     """The lease said how long a job may go on."""
     invited.lease["grace_seconds"] = 2
-    process = run(invited)
+    process = start(invited)
     until(lambda: renewals(invited))
     with_job(invited, 7)
     invited.close()
@@ -162,7 +146,7 @@ def test_a_drain_of_others_is_neither_overwritten_nor_taken_back(invited):
     """I23, on the node: an administrator's reason is there before, meanwhile and afterwards."""
     (invited.tree / "state").write_text("IDLE+CLOUD+DRAIN\n")
     (invited.tree / "state.reason").write_text("bad fan\n")
-    process = run(invited)
+    process = start(invited)
     until(lambda: renewals(invited))
     with_job(invited, 7)
     invited.close()
@@ -177,7 +161,7 @@ def test_a_drain_of_others_is_neither_overwritten_nor_taken_back(invited):
 def test_an_agent_that_dies_again_and_again_does_not_keep_its_node(invited):
     """Started anew while the gateway is silent, it goes on with the lease that it had."""
     invited.lease["lease_seconds"] = 3
-    process = run(invited)
+    process = start(invited)
     until(lambda: renewals(invited))
     invited.close()
     silent = time.monotonic()
@@ -185,14 +169,14 @@ def test_an_agent_that_dies_again_and_again_does_not_keep_its_node(invited):
         threading.Event().wait(2)
         process.kill()
         process.wait()
-        process = run(invited)
+        process = start(invited)
     assert process.wait(20) == 0
     assert time.monotonic() - silent < 12
 
 
 def test_it_tells_the_gateway_that_it_leaves(invited):
     """Where a guest cannot end its machine's bill, the gateway can."""
-    run(invited)
+    start(invited)
     until(lambda: renewals(invited))
     pid = subprocess.run(
         ["pgrep", "-P", str(invited.started[0].pid), "sleep"], capture_output=True, text=True, check=True
@@ -206,7 +190,7 @@ def test_a_quarantined_node_starts_no_slurmd(invited):
     """It keeps its lease, so that somebody can look at it, until the gateway wants it to end."""
     reply = {**invited.join_reply(), "quarantined": "it has 1 of 2 GPUs", "lease_seconds": 1}
     invited.hook = lambda name, _: (200, reply) if name == "join" else None
-    process = run(invited)
+    process = start(invited)
     until(lambda: renewals(invited) >= 2)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False).stdout
     assert children == ""
@@ -216,7 +200,7 @@ def test_a_quarantined_node_starts_no_slurmd(invited):
 
 def test_each_word_carries_what_the_machine_has_now(invited):
     """After the first look, which keeps no lease waiting."""
-    run(invited)
+    start(invited)
     until(lambda: any(said["inventory"] for said in named(invited, "lease")))
     found = next(said["inventory"] for said in named(invited, "lease") if said["inventory"])
     assert found["cores"] == len(os.sched_getaffinity(0))

@@ -9,11 +9,10 @@ import signal
 import stat
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
-from agent_site import JOIN_TOKEN, NODE
+from agent_site import JOIN_TOKEN, NODE, invitation, start, until
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from joserfc.jwk import OKPKey
 
@@ -27,38 +26,14 @@ exec sleep 1000
 """
 
 
-def until(true, within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        threading.Event().wait(0.02)
-
-
 @pytest.fixture
 def invited(site):
-    """A node that has an invitation and no identity yet."""
-    (site.state / "identity.json").unlink()
-    (site.state / "node.key").unlink()
+    """A node that has an invitation and no identity yet; slurmd is a script."""
     slurmd = site.root / "slurmd"
     slurmd.write_text(SLURMD)
     slurmd.chmod(0o755)
-    site.join_file = site.root / "join.json"
-    invitation = {"gateway_url": site.url, "node": NODE, "token": JOIN_TOKEN, "agent_sha256": "0" * 64}
-    invitation |= {"audience": "burst-test", "generation": 3}
-    site.join_file.write_text(json.dumps({**invitation, "slurmd": str(slurmd), "slurm_conf": "/dev/null"}))
-    site.started = []
-    yield site
-    for process in site.started:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(10)
-
-
-def run(site, **how: float) -> subprocess.Popen:
-    command = site.command("run", "--process", "--join", str(site.join_file), **how)
-    process = subprocess.Popen(command, env={"PATH": os.environ["PATH"]}, stderr=subprocess.PIPE, text=True)
-    site.started.append(process)
-    return process
+    with invitation(site, slurmd=str(slurmd), agent_sha256="0" * 64) as invited:
+        yield invited
 
 
 def slurmd_pid(site) -> int | None:
@@ -70,7 +45,7 @@ def slurmd_pid(site) -> int | None:
 
 def test_it_trades_its_token_and_becomes_a_node(invited):
     """The token leaves the disk, the identity comes to it, and slurmd is told its name and configuration."""
-    process = run(invited)
+    process = start(invited)
     until(lambda: slurmd_pid(invited) and any(name == "lease" for name, _ in invited.requests))
     arguments = (invited.root / "slurmd.args").read_text().split()
     assert arguments == ["-D", "-b", "-N", NODE, "-f", "/dev/null"]
@@ -90,20 +65,20 @@ def test_it_trades_its_token_and_becomes_a_node(invited):
 
 def test_it_joins_once(invited):
     """Killed and started again, it is the same node and asks for no second identity."""
-    process = run(invited)
+    process = start(invited)
     until(lambda: slurmd_pid(invited))
     process.kill()
     process.wait()
     os.kill(slurmd_pid(invited), signal.SIGKILL)
     (invited.root / "slurmd.pid").unlink()
-    run(invited)
+    start(invited)
     until(lambda: slurmd_pid(invited))
     assert [name for name, _ in invited.requests].count("join") == 1
 
 
 def test_it_makes_its_own_key_and_sends_the_public_half(invited):
     """Mode 0600, in its own folder; what it signs afterwards verifies with what it sent, and nothing else is sent."""
-    run(invited)
+    start(invited)
     until(lambda: any(name == "lease" for name, _ in invited.requests))
     file = invited.state / "node.key"
     private = load_pem_private_key(file.read_bytes(), None)
@@ -118,7 +93,7 @@ def test_a_lost_answer_is_asked_for_with_the_same_key(invited):
     """The gateway traded the token but its answer never came: the second try can be told from a thief's."""
     answers = [(503, {})]
     invited.hook = lambda name, _: answers.pop() if name == "join" and answers else None
-    run(invited)
+    start(invited)
     until(lambda: slurmd_pid(invited))
     first, second = (said["public_key"] for name, said in invited.requests if name == "join")
     assert first == second
@@ -127,12 +102,12 @@ def test_a_lost_answer_is_asked_for_with_the_same_key(invited):
 def test_killed_before_the_answer_it_asks_with_the_same_key(invited):
     """The key is on disk before anybody hears of it."""
     invited.hook = lambda name, _: (503, {}) if name == "join" else None
-    process = run(invited)
+    process = start(invited)
     until(lambda: invited.requests)
     process.kill()
     process.wait()
     invited.hook = lambda *_: None
-    run(invited)
+    start(invited)
     until(lambda: slurmd_pid(invited))
     assert len({said["public_key"]["x"] for name, said in invited.requests if name == "join"}) == 1
 
@@ -143,7 +118,7 @@ def test_without_openssl_it_says_so(invited, tmp_path):
     empty.mkdir()
     agent = invited.agent.read_text()
     invited.agent.write_text(agent.replace('PLACES = "', f'PLACES = "{empty}" or "'))
-    process = run(invited)
+    process = start(invited)
     assert process.wait(20) == 1
     said = process.stderr.read()
     assert "openssl is not installed" in said
@@ -156,7 +131,7 @@ def test_without_openssl_it_says_so(invited, tmp_path):
 def test_a_gateway_that_is_away_is_waited_for(invited):
     """A node may boot while its gateway is being restarted."""
     invited.close()
-    run(invited)
+    start(invited)
     until(lambda: "wait: POST" in invited.log)
     invited.open()
     until(lambda: slurmd_pid(invited))
@@ -165,7 +140,7 @@ def test_a_gateway_that_is_away_is_waited_for(invited):
 def test_a_used_token_is_an_error(invited):
     """Refused, it says so and ends: it is no node."""
     invited.hook = lambda name, _: (401, {"detail": "used"}) if name == "join" else None
-    process = run(invited)
+    process = start(invited)
     assert process.wait(10) == 1
     assert "401" in process.stderr.read()
     assert slurmd_pid(invited) is None
@@ -175,7 +150,7 @@ def test_a_used_token_is_an_error(invited):
 def test_told_to_drain_it_ends_itself(invited):
     """The next renewal that says so is the node's last."""
     invited.lease = {"lease_seconds": 3, "drain": False}
-    process = run(invited)
+    process = start(invited)
     until(lambda: [name for name, _ in invited.requests].count("lease") >= 2)
     pid = slurmd_pid(invited)
     invited.lease = {"lease_seconds": 3, "drain": True}
@@ -187,7 +162,7 @@ def test_told_to_drain_it_ends_itself(invited):
 def test_a_lease_that_is_not_renewed_ends_the_node(invited):
     """Twice the lease's time without the gateway, and nobody pays for the machine any longer."""
     invited.lease = {"lease_seconds": 1, "drain": False}
-    process = run(invited)
+    process = start(invited)
     until(lambda: any(name == "lease" for name, _ in invited.requests))
     invited.close()
     assert process.wait(15) == 0
@@ -197,7 +172,7 @@ def test_a_lease_that_is_not_renewed_ends_the_node(invited):
 def test_a_short_absence_of_the_gateway_does_not(invited):
     """Away for less than the lease, then back: the node stays."""
     invited.lease = {"lease_seconds": 6, "drain": False}
-    process = run(invited)
+    process = start(invited)
     until(lambda: any(name == "lease" for name, _ in invited.requests))
     invited.close()
     before = len(invited.requests)
@@ -209,7 +184,7 @@ def test_a_short_absence_of_the_gateway_does_not(invited):
 
 def test_without_slurmd_there_is_no_node(invited):
     """When slurmd ends, so does the agent: the machine is no use to anybody."""
-    process = run(invited)
+    process = start(invited)
     until(lambda: slurmd_pid(invited))
     os.kill(slurmd_pid(invited), signal.SIGKILL)
     assert process.wait(10) == 0
