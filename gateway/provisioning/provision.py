@@ -187,7 +187,7 @@ class Provisioner:
             case Act.REQUEUE:
                 self._requeue(node, verdict.text)
             case Act.OUT_OF_SERVICE:
-                self.slurm.failed(node.name, verdict.text)
+                self._out_of_service(node, verdict.text)
             case Act.UNHEARD | Act.HEARD:
                 with self.fleet() as fleet:
                     fleet.note(node, unheard_since=self.now() if verdict.act is Act.UNHEARD else None)
@@ -258,6 +258,12 @@ class Provisioner:
             self.slurm.gone(node.name)  # else nobody would take back what Slurm was just told
         with self.fleet() as fleet:
             fleet.move(node, state, self.now(), text, reason=reason)
+
+    def _out_of_service(self, node: ElasticNode, reason: str) -> None:
+        self.slurm.failed(node.name, reason)
+        if node.wanted:
+            with self.fleet() as fleet:
+                fleet.note(node, wanted=False, reason=reason)
 
     def _console(self, node: ElasticNode) -> str:
         try:

@@ -21,6 +21,7 @@
     working          DRAINING, STAGING_OUT       running         wait until the job's end, or the deadline
     any              QUARANTINED                 any             Slurm is told; ended after its hour, or if asked for
     any              TERMINATING                 any             end it again; stuck: alarm; gone: OFF
+    any              TERMINATING, wanted again   any             for too long: Slurm is told, and asks for others
     unread           any                         any             nothing is ended that another answer would have saved
 
 Invariant: pure and total. A source that could not be read is UNREAD: no node is failed and no machine ended unless
@@ -68,7 +69,7 @@ class Act(StrEnum):
     REQUEUE = "requeue"
     """Drain the node and put its job back into the queue; what it has done until now is staged out."""
     OUT_OF_SERVICE = "out-of-service"
-    """Tell Slurm that the node is down; its machine stays."""
+    """Tell Slurm that the node is down, so that it waits for it no longer; its machine stays as it is."""
     UNHEARD = "unheard"
     """Note since when Slurm does not hear from it."""
     HEARD = "heard"
@@ -300,6 +301,9 @@ def _ending(look: _Look) -> Verdict:
         return _move(NodeState.OFF, "its machine is gone")
     if look.node.state is NodeState.TERMINATING and look.age_s > DEADLINE_S[NodeState.TERMINATING]:
         return _move(NodeState.STUCK_TERMINATING, "its machine does not end; it still counts")
+    if look.node.wanted and _kept_waiting_s(look) > look.limits.gang_wait_s:
+        # A job would wait for it with whatever other nodes it already has.
+        return Verdict(Act.OUT_OF_SERVICE, "the machine that it had does not end")
     return NOTHING if look.blind else Verdict(Act.DESTROY, look.node.reason)
 
 
@@ -330,6 +334,14 @@ def _gone(look: _Look) -> Verdict | None:
     if look.machine is None and look.age_s > _UNSEEN_GRACE_S:
         return Verdict(Act.FAIL, "its machine is gone")
     return None
+
+
+def _kept_waiting_s(look: _Look) -> float:
+    """How long whoever asked for a node has waited for its last machine's end."""
+    asked = look.node.wanted_at or look.node.since
+    if look.node.state is NodeState.TERMINATING:
+        asked = max(asked, look.node.since)
+    return (look.now - asked).total_seconds()
 
 
 def _overdue(look: _Look, what: str, act: Act = Act.FAIL) -> Verdict:

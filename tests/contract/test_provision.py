@@ -275,6 +275,23 @@ def test_slurm_is_told_of_a_failure_even_if_it_was_away(site):
     assert site.slurm.failed_nodes == ["small-1"]
 
 
+def test_a_machine_that_does_not_end_keeps_nobody_waiting(site, monkeypatch):
+    """Asked for again meanwhile, Slurm is told once; nothing is made for nobody when the machine goes at last."""
+    site.provisioner.want(["small-1"])
+    site.settle(5)
+    monkeypatch.setattr(site.cloud, "destroy", lambda _: None)
+    site.provisioner.release(["small-1"], "idle")
+    site.settle(2)
+    site.provisioner.want(["small-1"])
+    site.settle(40)
+    assert site.slurm.failed_nodes == ["small-1"]
+    assert (site.node("small-1").wanted, len(site.cloud.live)) == (False, 1)
+
+    site.cloud.live.clear()
+    site.settle(5)
+    assert (site.node("small-1").state, site.cloud.live) == (NodeState.OFF, {})
+
+
 def test_unknown_names_are_returned_and_harm_nobody(site):
     """Slurm may know nodes that we do not."""
     assert site.provisioner.want(["small-1", "gpu-9"]) == ("gpu-9",)

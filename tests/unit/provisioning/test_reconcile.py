@@ -146,6 +146,20 @@ def test_a_machine_that_does_not_end_is_stuck_and_still_counted():
     assert decide(node(NodeState.STUCK_TERMINATING), Source.UNREAD, up, NOW).act is Act.NOTHING
 
 
+def test_a_node_whose_last_machine_does_not_end_keeps_no_job_waiting():
+    """Asked for again in vain for as long as a gang is waited for, Slurm is told, so that the job goes elsewhere."""
+    running, waits = machine(MachineState.RUNNING), frozenset({"ALLOCATED", "POWERING_UP"})
+    for state, age_s in ((NodeState.TERMINATING, 310), (NodeState.STUCK_TERMINATING, 5)):
+        asked = replace(node(state, age_s=age_s, wanted=True), wanted_at=NOW - timedelta(seconds=301))
+
+        assert decide(asked, running, waits, NOW).act is Act.OUT_OF_SERVICE
+        assert decide(asked, None, waits, NOW).state is NodeState.OFF
+        lately = replace(asked, wanted_at=NOW - timedelta(seconds=299))
+        assert decide(lately, running, waits, NOW).act is Act.DESTROY
+    just_ended = replace(node(NodeState.TERMINATING, wanted=True), wanted_at=NOW - timedelta(seconds=900))
+    assert decide(just_ended, running, waits, NOW).act is Act.DESTROY
+
+
 def test_a_node_without_intent_stays_off():
     """Only Slurm's wish begins a node's life."""
     assert decide(node(NodeState.OFF), None, frozenset({"IDLE"}), NOW).act is Act.NOTHING
