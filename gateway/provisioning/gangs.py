@@ -23,7 +23,8 @@ from enum import StrEnum
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import USABLE, Limits, NodeState
 from gateway.provisioning.node import Machine
-from gateway.provisioning.reconcile import Seen, due, waited_out
+from gateway.provisioning.reconcile import due, waited_out
+from gateway.provisioning.sources import Seen
 
 UNORDERED = frozenset({NodeState.INTENT, NodeState.CAPACITY_BLOCKED})
 UNDECIDED = frozenset({NodeState.REQUESTED, NodeState.AMBIGUOUS})

@@ -34,7 +34,7 @@ from gateway.provisioning.gang import GangOrder
 from gateway.provisioning.gangs import UNDECIDED, UNORDERED
 from gateway.provisioning.lifecycle import AMBIGUOUS_ALARM_S, BEFORE_JOIN, USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, NodeOrder, NodeProvider
-from gateway.provisioning.reconcile import Seen, Source
+from gateway.provisioning.sources import Seen, Source
 from gateway.provisioning.supply import Supplies, Supply
 
 log = structlog.get_logger(__name__)

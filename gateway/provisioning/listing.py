@@ -19,7 +19,7 @@ import structlog
 from gateway.errors import BurstError
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.node import Machine
-from gateway.provisioning.reconcile import Seen, Source
+from gateway.provisioning.sources import Seen, Source
 from gateway.provisioning.strays import first
 from gateway.provisioning.supply import cloud_of
 

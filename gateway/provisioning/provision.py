@@ -23,8 +23,11 @@ from gateway.provisioning.gangs import GangVerdict, Together
 from gateway.provisioning.launcher import FleetWork, GangInvitation, Join, Launcher, Owner, order_of
 from gateway.provisioning.lifecycle import COMING, USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, NodeProvider
-from gateway.provisioning.reconcile import ASKED, Act, Seen, SlurmStates, Verdict, decide, orphans
+from gateway.provisioning.reconcile import ASKED, decide
+from gateway.provisioning.sources import Seen, SlurmStates
+from gateway.provisioning.strays import orphans
 from gateway.provisioning.supply import Supplies, Supply
+from gateway.provisioning.verdict import Act, Verdict
 from gateway.provisioning.wishes import JobNodes, Wishes
 
 __all__ = ["FleetWork", "Join", "Owner", "Provisioner", "SlurmNodes", "order_of"]

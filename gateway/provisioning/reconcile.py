@@ -33,77 +33,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, StrEnum
 
 from gateway.provisioning.drains import Drain
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import DEADLINE_S, HUNG_S, Limits, NodeState
 from gateway.provisioning.node import Machine, MachineState
-from gateway.provisioning.strays import orphans
+from gateway.provisioning.sources import ASKED_FOR, UNKNOWN, UP, Seen, SlurmStates, Source, gave_up, is_up
+from gateway.provisioning.verdict import NOTHING, Act, Verdict
 from gateway.slurm.states import NODE_STATES
 
-__all__ = ["NOTHING", "Act", "Seen", "SlurmStates", "Source", "Verdict", "decide", "is_up", "orphans"]
-
-
-class Source(Enum):
-    """Stands for a source's answer when there is none."""
-
-    UNREAD = "unread"
-
-
-class Act(StrEnum):
-    """What a verdict asks for."""
-
-    NOTHING = "nothing"
-    MOVE = "move"
-    LAUNCH = "launch"
-    """Create the machine, or find the one that an earlier try made."""
-    FAIL = "fail"
-    """Tell Slurm that the node is down, then end its machine."""
-    ELSEWHERE = "elsewhere"
-    """Its cloud took the order and had no room, or made no machine in time: end what there is and ask another.
-
-    Slurm need not know.
-    """
-    DESTROY = "destroy"
-    REQUEUE = "requeue"
-    """Drain the node and put its job back into the queue; what it has done until now is staged out."""
-    OUT_OF_SERVICE = "out-of-service"
-    """Tell Slurm that the node is down, so that it waits for it no longer; its machine stays as it is."""
-    UNHEARD = "unheard"
-    """Note since when Slurm does not hear from it."""
-    HEARD = "heard"
-    """Forget that."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One action, and for a move the state it leads to."""
-
-    act: Act
-    text: str = ""
-    state: NodeState | None = None
-
-
-NOTHING = Verdict(Act.NOTHING)
-
-_UP = frozenset({"IDLE", "ALLOCATED", "MIXED"})
-_NOT_UP = frozenset({"POWERING_UP", "POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "NOT_RESPONDING"})
 _WORKING = frozenset({"ALLOCATED", "MIXED", "COMPLETING"})
 ASKED = "Slurm asked for it"
-_ASKED_FOR = frozenset({"POWERING_UP", "POWER_UP"})
-
 _UNSEEN_GRACE_S = 30
 """A listing may lag behind a create call."""
 
 BACK_OFF_S = {NodeState.AMBIGUOUS: 2, NodeState.CAPACITY_BLOCKED: 10}
 """Seconds before a create call is tried again."""
-
-Seen = Machine | None | Source
-SlurmStates = frozenset[str] | Source
-"""Base state and flags; none at all: Slurm answered and has no such node."""
-
-UNKNOWN: frozenset[str] = frozenset()
 
 
 def decide(
@@ -129,11 +74,6 @@ def decide(
     return verdict
 
 
-def is_up(slurm: frozenset[str]) -> bool:
-    """Whether Slurm has heard from a node and may start jobs on it."""
-    return bool(slurm & _UP) and not slurm & _NOT_UP
-
-
 def waited_out(node: ElasticNode, now: datetime, limits: Limits) -> str:
     """Why a node that no supply has room for is waited for no longer; "" while it is."""
     if node.state is not NodeState.CAPACITY_BLOCKED or node.wanted_at is None:
@@ -141,11 +81,6 @@ def waited_out(node: ElasticNode, now: datetime, limits: Limits) -> str:
     if (now - node.wanted_at).total_seconds() <= limits.capacity_wait_s:
         return ""
     return f"no room within {limits.capacity_wait_s:.0f} s: {node.reason}"
-
-
-def gave_up(slurm: SlurmStates) -> bool:
-    """Whether Slurm waits for the node no longer: it has it down and powered down, and has not asked again."""
-    return isinstance(slurm, frozenset) and slurm >= {"DOWN", "POWERED_DOWN"} and not slurm & _ASKED_FOR
 
 
 def due(node: ElasticNode, now: datetime) -> bool:
@@ -253,7 +188,7 @@ def _heard(look: _Look) -> Verdict:
 
 def _unheard(look: _Look) -> Verdict:
     """Its machine runs, but Slurm cannot use it."""
-    if look.has({"POWERED_DOWN"}) and not look.has(_ASKED_FOR):
+    if look.has({"POWERED_DOWN"}) and not look.has(ASKED_FOR):
         return _move(NodeState.DRAINING, "Slurm has powered it down")
     since = look.node.unheard_since
     if since is None:
@@ -287,7 +222,7 @@ def _leaving(look: _Look) -> Verdict:
 def _quarantined(look: _Look) -> Verdict:
     if look.node.wanted or look.age_s > DEADLINE_S[NodeState.QUARANTINED] or _gone(look) is not None:
         return Verdict(Act.DESTROY, look.node.reason)
-    if look.has(_UP | _ASKED_FOR) and not look.has({"DOWN"}):
+    if look.has(UP | ASKED_FOR) and not look.has({"DOWN"}):
         return Verdict(Act.OUT_OF_SERVICE, look.node.reason or "it has less than its size promised")
     return NOTHING
 

@@ -24,7 +24,7 @@ from gateway.provisioning.lifecycle import COMING, USABLE, NodeState
 from gateway.provisioning.listing import Lister, Listing
 from gateway.provisioning.provision import Provisioner
 from gateway.provisioning.reaper import Heartbeat, Reaper
-from gateway.provisioning.reconcile import UNKNOWN, Seen, SlurmStates, Source
+from gateway.provisioning.sources import UNKNOWN, Seen, SlurmStates, Source
 from gateway.provisioning.wishes import JobNodes
 from gateway.route import Hands
 from gateway.runner.periodic import attempt

@@ -20,7 +20,9 @@ from gateway.provisioning.gangs import GangVerdict, Together, gangs_of, judge
 from gateway.provisioning.lifecycle import Limits, NodeState
 from gateway.provisioning.listing import Listing
 from gateway.provisioning.node import Leftover, Machine
-from gateway.provisioning.reconcile import UNKNOWN, SlurmStates, Source, decide, orphans
+from gateway.provisioning.reconcile import decide
+from gateway.provisioning.sources import UNKNOWN, SlurmStates, Source
+from gateway.provisioning.strays import orphans
 from gateway.work import Works
 
 

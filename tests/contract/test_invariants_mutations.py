@@ -27,7 +27,7 @@ from gateway.provisioning.listing import Lister
 from gateway.provisioning.node import Machine, MachineState, NodeOrder
 from gateway.provisioning.provision import Provisioner
 from gateway.provisioning.reaper import Heartbeat
-from gateway.provisioning.reconcile import NOTHING, Act, Verdict
+from gateway.provisioning.verdict import NOTHING, Act, Verdict
 from gateway.runner import nodes as runner_nodes
 from gateway.testing.run import any_history, run
 from gateway.testing.world import Violation

@@ -19,7 +19,7 @@ from gateway.provisioning.lifecycle import BEFORE_JOIN, USABLE, NodeState
 from gateway.provisioning.listing import Listing
 from gateway.provisioning.node import Machine, MachineState, NodeOrder
 from gateway.provisioning.provision import Join, Provisioner
-from gateway.provisioning.reconcile import Source
+from gateway.provisioning.sources import Source
 from gateway.storage.database import Database
 from gateway.storage.nodes import SqlFleet
 from gateway.storage.tables import nodes

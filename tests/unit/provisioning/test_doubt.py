@@ -13,7 +13,9 @@ from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import NodeState
 from gateway.provisioning.listing import Listing
 from gateway.provisioning.node import Machine, MachineState
-from gateway.provisioning.reconcile import Act, Source, decide
+from gateway.provisioning.reconcile import decide
+from gateway.provisioning.sources import Source
+from gateway.provisioning.verdict import Act
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LONG_AGO = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)

@@ -20,7 +20,8 @@ from gateway.provisioning.hosts import logins_needed
 from gateway.provisioning.libcloud_provider import LibcloudProvider
 from gateway.provisioning.lifecycle import DEADLINE_S, NodeState
 from gateway.provisioning.node import Machine, MachineState
-from gateway.provisioning.reconcile import Act, decide
+from gateway.provisioning.reconcile import decide
+from gateway.provisioning.verdict import Act
 from gateway.settings import CloudSettings, CloudSizeSettings, Settings
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

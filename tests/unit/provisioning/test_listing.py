@@ -9,7 +9,7 @@ from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import NodeState
 from gateway.provisioning.listing import Listing
 from gateway.provisioning.node import Machine, MachineState
-from gateway.provisioning.reconcile import Source
+from gateway.provisioning.sources import Source
 
 NODE = ElasticNode(
     "small-1", 2, NodeState.BOOTING, "small", datetime(2026, 1, 2, tzinfo=UTC), supply="aws/m5@a", machine_id="m-1"

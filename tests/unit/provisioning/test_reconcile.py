@@ -12,8 +12,10 @@ from gateway.provisioning.drains import Drain, drain_of
 from gateway.provisioning.fleet import ElasticNode
 from gateway.provisioning.lifecycle import DEADLINE_S, HUNG_S, MOVES, USABLE, Limits, NodeState, may_move
 from gateway.provisioning.node import Machine, MachineState
-from gateway.provisioning.reconcile import Act, Source, Verdict, decide, is_up, orphans
-from gateway.provisioning.strays import Stray, strays
+from gateway.provisioning.reconcile import decide
+from gateway.provisioning.sources import Source, is_up
+from gateway.provisioning.strays import Stray, orphans, strays
+from gateway.provisioning.verdict import Act, Verdict
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 AGES_S = (0, 1, 5, 31, 121, 301, 601, 10**6)
