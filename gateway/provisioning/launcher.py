@@ -8,7 +8,7 @@ brings back too late is kept as an effect that fits no record.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -128,7 +128,7 @@ class Launcher:
         ``seen``: node → its machine as its cloud lists it.
         Returns why no supply ever will, else "". Raises Conflict if another worker has one of them.
         """
-        refused = self._shut(nodes[0])
+        refused: dict[str, CloudError] = {}
         supply = next((node.supply for node in nodes if node.state in UNDECIDED), None)
         undecided = supply is not None
         while (supply := supply or self._next(nodes[0], refused)) is not None:
@@ -157,11 +157,6 @@ class Launcher:
         self._wait(nodes, sentence(refused))
         return ""
 
-    def _shut(self, node: ElasticNode) -> dict[str, CloudError]:
-        """The supplies that are not to be asked now, each with the refusal that is why."""
-        found = {each.name: self._refusal(each, node.job) for each in self.supplies.of_size(node.offer, node.job)}
-        return {name: error for name, error in found.items() if error is not None}
-
     def _refusal(self, supply: Supply, job: int | None) -> CloudError | None:
         if (refusal := self.supplies.refusal(supply, job)) is not None:
             return refusal
@@ -171,9 +166,18 @@ class Launcher:
             return Unlisted("its forgotten machines were not looked for in time, so no more are ordered there")
         return self.breakers.refusal(supply, self.now())
 
-    def _next(self, node: ElasticNode, refused: Collection[str]) -> str | None:
-        offered = self.supplies.of_size(node.offer, node.job)
-        return next((each.name for each in offered if each.name not in refused), None)
+    def _next(self, node: ElasticNode, refused: dict[str, CloudError]) -> str | None:
+        """The first supply that may be asked now; those before it go to ``refused``, each with why it may not.
+
+        Now: the clouds before it may have taken long to refuse.
+        """
+        for each in self.supplies.of_size(node.offer, node.job):
+            if each.name in refused:
+                continue
+            if (refusal := self._refusal(each, node.job)) is None:
+                return each.name
+            refused[each.name] = refusal
+        return None
 
     def _asking(self, nodes: tuple[ElasticNode, ...], supply: str) -> tuple[ElasticNode, ...]:
         """Record the intent, and that we have them.
