@@ -26,6 +26,8 @@ DOUBTFUL, DOUBTFUL_SHARE = 5, 0.3
 """I11: that so many machines, and so great a part of them, are gone at once is not believed."""
 GANG_S = Limits().gang_wait_s + 4 * LOOP_S
 """I6: for the gang itself, and for two looks until what there is of it ends."""
+ROOM_S = Limits().capacity_wait_s + 4 * LOOP_S
+"""I6: for a node that no cloud has room for, while another of its job is in service from before."""
 
 
 def owner(world: World, machine: SimulatedMachine) -> ElasticNode | None:
@@ -265,9 +267,12 @@ class Requeued(Observer):
 
 @dataclass
 class WholeGangs(Observer):
-    """I6: a part of the machines that a job needs together does not stay alone for longer than a gang is waited for."""
+    """I6: a part of the machines that a job needs together does not stay alone for longer than a gang is waited for.
 
-    alone: dict[tuple[int, float | None], float] = field(default_factory=lambda: defaultdict(float))
+    A part that was in service before, and waits for the rest to find room, waits as long as room is waited for.
+    """
+
+    alone: dict[tuple[int, float | None, bool], float] = field(default_factory=lambda: defaultdict(float))
     worst_s: float = 0.0
 
     def looked(self, world: World, passed_s: float) -> None:
@@ -275,13 +280,15 @@ class WholeGangs(Observer):
         for job in world.slurm.open_jobs.values():
             if job.state != "RUNNING" or job.started_at is not None or len(job.nodes) == 1:
                 continue
-            key = job.id, job.placed_at
+            blocked = any(world.nodes[name].state is NodeState.CAPACITY_BLOCKED for name in job.nodes)
+            key = job.id, job.placed_at, blocked
             if not _parted(world, job.nodes):
-                self.alone.pop(key, None)
+                for room in (False, True):
+                    self.alone.pop((job.id, job.placed_at, room), None)
             elif world.process is not None and _slurm_reached(world) and all(c.well for c in world.clouds.values()):
                 self.alone[key] += passed_s
                 self.worst_s = max(self.worst_s, self.alone[key])
-                if self.alone[key] > GANG_S:
+                if self.alone[key] > (ROOM_S if blocked else GANG_S):
                     states = {name: world.nodes[name].state for name in job.nodes}
                     raise Violation(6, f"job {job.id} has a part of its machines: {states}")
 
