@@ -22,7 +22,7 @@ class Stray(StrEnum):
     ZOMBIE = "zombie"
     """Its node is OFF."""
     DUPLICATE = "duplicate"
-    """Its node has another machine, or another generation."""
+    """Its node has another machine, another generation, or no order that was not refused."""
 
 
 def orphans(machines: Collection[Machine], nodes: Mapping[str, ElasticNode]) -> tuple[Machine, ...]:
@@ -68,7 +68,7 @@ def _kept(
     candidates: dict[str, list[Machine]] = {}
     for machine in machines:
         node = node_of(machine, nodes, gangs)
-        if node is not None and _of_its_generation(machine, node) and node.machine_id in {None, machine.id}:
+        if node is not None and _may_be_its(machine, node):
             candidates.setdefault(node.name, []).append(machine)
     return {name: chosen.id for name, found in candidates.items() if (chosen := first(found)) is not None}
 
@@ -78,8 +78,13 @@ def _judge(machine: Machine, node: ElasticNode | None, kept: Mapping[str, str]) 
         return Stray.ORPHAN
     if node.state is NodeState.OFF:
         return Stray.ZOMBIE
-    mine = _of_its_generation(machine, node) and kept.get(node.name) == machine.id
-    return None if mine else Stray.DUPLICATE
+    return None if kept.get(node.name) == machine.id else Stray.DUPLICATE
+
+
+def _may_be_its(machine: Machine, node: ElasticNode) -> bool:
+    # Every order of a node that is blocked was refused, and it may stay so for longer than a machine may cost.
+    ordered = node.state is not NodeState.CAPACITY_BLOCKED
+    return ordered and _of_its_generation(machine, node) and node.machine_id in {None, machine.id}
 
 
 def _of_its_generation(machine: Machine, node: ElasticNode) -> bool:

@@ -325,6 +325,8 @@ def test_of_two_machines_of_one_node_the_present_one_is_kept():
     assert strays((two, one), {"small-1": nameless}) == ((two, Stray.DUPLICATE),)
     assert strays((one,), {"small-1": node(NodeState.OFF)}) == ((one, Stray.ZOMBIE),)
     assert strays((one,), {}) == ((one, Stray.ORPHAN),)
+    refused = replace(nameless, state=NodeState.CAPACITY_BLOCKED)
+    assert strays((one,), {"small-1": refused}) == ((one, Stray.DUPLICATE),), "all its orders were refused"
 
 
 def test_a_machine_that_was_made_with_others_is_known_by_its_number():
