@@ -190,8 +190,8 @@ def test_only_states_that_slurm_uses_nodes_in_count_as_up(states, up):
 def test_orphans_are_machines_of_no_open_node():
     """Of a node that is OFF, of an earlier generation, or of no node at all; the present machine is none."""
     mine = machine(MachineState.RUNNING)
-    earlier = machine(MachineState.RUNNING, generation=2)
-    stranger = machine(MachineState.RUNNING, name="small-99")
+    earlier = replace(machine(MachineState.RUNNING, generation=2), id="m-2")
+    stranger = replace(machine(MachineState.RUNNING, name="small-99"), id="m-3")
     listed = (mine, earlier, stranger)
 
     assert orphans(listed, {"small-1": node(NodeState.TERMINATING)}) == (earlier, stranger)
