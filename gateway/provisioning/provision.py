@@ -47,6 +47,9 @@ class SlurmNodes(Protocol):
     def requeue(self, node: str, job: int | None, reason: str) -> None:
         """It is about to be lost: no new job starts on it, and its job is to run elsewhere."""
 
+    def drain(self, node: str, reason: str) -> None:
+        """It is to end: no new job starts on it, and its job may end there."""
+
 
 @dataclass(frozen=True)
 class Provisioner:
@@ -189,8 +192,8 @@ class Provisioner:
                 self._destroy(node, machine, verdict.text)
             case Act.REQUEUE:
                 self._requeue(node, verdict.text)
-            case Act.OUT_OF_SERVICE:
-                self._out_of_service(node, verdict.text)
+            case Act.DRAIN | Act.OUT_OF_SERVICE:
+                self._withdraw(node, verdict)
             case Act.UNHEARD | Act.HEARD:
                 with self.fleet() as fleet:
                     fleet.note(node, unheard_since=self.now() if verdict.act is Act.UNHEARD else None)
@@ -262,11 +265,15 @@ class Provisioner:
         with self.fleet() as fleet:
             fleet.move(node, state, self.now(), text, reason=reason)
 
-    def _out_of_service(self, node: ElasticNode, reason: str) -> None:
-        self.slurm.failed(node.name, reason)
+    def _withdraw(self, node: ElasticNode, verdict: Verdict) -> None:
+        """From Slurm, which is not told so by any end of its machine."""
+        if verdict.act is Act.DRAIN:
+            self.slurm.drain(node.name, verdict.text)
+            return
+        self.slurm.failed(node.name, verdict.text)
         if node.wanted:
             with self.fleet() as fleet:
-                fleet.note(node, wanted=False, reason=reason)
+                fleet.note(node, wanted=False, reason=verdict.text)
 
     def _console(self, node: ElasticNode) -> str:
         try:

@@ -18,6 +18,7 @@
     POWERED_DOWN     IDLE, BUSY                  any             its suspend was lost: let it go
     not known        IDLE, BUSY                  any             out of slurm.conf: wait, then let it go
     any              DRAINING, wanted            any             end it: another machine is to come
+    up               DRAINING, STAGING_OUT       running         Slurm is to start no more jobs there
     working          DRAINING, STAGING_OUT       running         wait until the job's end, or the deadline
     any              QUARANTINED                 any             Slurm is told; ended after its hour, or if asked for
     any              TERMINATING                 any             end it again; stuck: alarm; gone: OFF
@@ -213,8 +214,13 @@ def _leaving(look: _Look) -> Verdict:
         return Verdict(Act.DESTROY, look.node.reason)
     if look.age_s > DEADLINE_S[NodeState.STAGING_OUT]:
         return Verdict(Act.DESTROY, look.node.reason)
+    if look.slurm is Source.UNREAD:
+        return NOTHING
     runs = look.blind or (isinstance(look.machine, Machine) and look.machine.state is MachineState.RUNNING)
-    if look.slurm is Source.UNREAD or (runs and look.up and look.working is NodeState.BUSY):
+    if runs and look.up and not look.has({"DRAIN"}):
+        # Slurm died after it gave the node back, and forgot that: it would start jobs on what is about to end.
+        return Verdict(Act.DRAIN, look.node.reason or "it is to end")
+    if runs and look.up and look.working is NodeState.BUSY:
         return NOTHING
     return Verdict(Act.DESTROY, look.node.reason)
 

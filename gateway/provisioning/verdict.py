@@ -25,6 +25,8 @@ class Act(StrEnum):
     DESTROY = "destroy"
     REQUEUE = "requeue"
     """Drain the node and put its job back into the queue; what it has done until now is staged out."""
+    DRAIN = "drain"
+    """Tell Slurm to start no more jobs on it."""
     OUT_OF_SERVICE = "out-of-service"
     """Tell Slurm that the node is down, so that it waits for it no longer; its machine stays as it is."""
     UNHEARD = "unheard"

@@ -299,8 +299,6 @@ def at_work(world: World, machine: SimulatedMachine) -> bool:
     mine = node is not None and node.generation == machine.order.generation and node.machine_id == machine.outer_id
     if not mine or not machine.healthy or not machine.answers:
         return False
-    if machine.order.node in world.replayed:
-        return False  # Slurm's own late word has it ended
     return _job_on(world, machine) is not None
 
 

@@ -25,7 +25,7 @@ FLAGS = ("CLOUD", "POWERED_DOWN", "POWERING_UP", "POWERING_DOWN", "NOT_RESPONDIN
 SLURM = [frozenset({base, *flags}) for base in BASES for n in (0, 1, 2) for flags in itertools.combinations(FLAGS, n)]
 MACHINES = [None, *MachineState]
 DESTRUCTIVE = {Act.FAIL, Act.DESTROY}
-NEED_A_WORD = {Act.FAIL, Act.OUT_OF_SERVICE, Act.ELSEWHERE, Act.REQUEUE}
+NEED_A_WORD = {Act.FAIL, Act.DRAIN, Act.OUT_OF_SERVICE, Act.ELSEWHERE, Act.REQUEUE}
 LEADS_TO = {Act.ELSEWHERE: NodeState.TERMINATING, Act.REQUEUE: NodeState.STAGING_OUT}
 """What follows of an act besides its own state."""
 
@@ -260,6 +260,16 @@ def test_i08_a_node_with_a_job_on_it_is_not_ended_before_its_deadline(state):
         assert decide(node(state, age_s=DEADLINE_S[NodeState.STAGING_OUT] + 1), RUNNING, slurm, NOW).act is Act.DESTROY
 
 
+@pytest.mark.parametrize("state", [NodeState.DRAINING, NodeState.STAGING_OUT])
+@pytest.mark.parametrize("base", ["IDLE", "ALLOCATED"])
+def test_no_job_begins_on_a_node_that_slurm_forgot_to_have_given_back(state, base):
+    """A slurmctld that died takes it for one in service: it is drained before it is ended, and its job may end."""
+    assert decide(node(state), RUNNING, frozenset({base, "CLOUD"}), NOW).act is Act.DRAIN
+    after = Act.DESTROY if base == "IDLE" else Act.NOTHING
+    assert decide(node(state), RUNNING, frozenset({base, "CLOUD", "DRAIN"}), NOW).act is after
+    assert decide(node(state), RUNNING, frozenset({base, "CLOUD", "POWERING_DOWN"}), NOW).act is Act.DESTROY
+
+
 def test_a_quarantined_node_is_out_of_slurm_at_once_and_ends_after_an_hour():
     """So that somebody may look at it; sooner when Slurm wants the node again."""
     waited_for = frozenset({"ALLOCATED", "POWERING_UP"})
@@ -345,4 +355,5 @@ def test_a_node_that_is_asked_for_again_while_it_is_given_back_ends_at_once():
     given_back = node(NodeState.DRAINING, age_s=1, wanted=True)
     assert decide(given_back, machine(MachineState.RUNNING), frozenset({"ALLOCATED"}), NOW).act is Act.DESTROY
     staging = node(NodeState.STAGING_OUT, age_s=1, wanted=True)
-    assert decide(staging, machine(MachineState.RUNNING), frozenset({"ALLOCATED"}), NOW).act is Act.NOTHING
+    drained = frozenset({"ALLOCATED", "DRAIN"})
+    assert decide(staging, machine(MachineState.RUNNING), drained, NOW).act is Act.NOTHING
