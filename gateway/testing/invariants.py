@@ -13,6 +13,7 @@ from gateway.provisioning.lifecycle import DEADLINE_S, Limits, NodeState
 from gateway.provisioning.node import MachineState
 from gateway.testing.cloud import STALE_S, THROTTLED
 from gateway.testing.machine import SimulatedMachine
+from gateway.testing.slurm_job import SlurmJob
 from gateway.testing.slurm_node import SlurmNode
 from gateway.testing.world import LOOP_S, Observer, Violation, World
 
@@ -280,7 +281,7 @@ class WholeGangs(Observer):
         for job in world.slurm.open_jobs.values():
             if job.state != "RUNNING" or job.started_at is not None or len(job.nodes) == 1:
                 continue
-            blocked = any(world.nodes[name].state is NodeState.CAPACITY_BLOCKED for name in job.nodes)
+            blocked = _waits_for_room(world, job)
             key = job.id, job.placed_at, blocked
             if not _parted(world, job.nodes):
                 for room in (False, True):
@@ -308,6 +309,13 @@ def _job_on(world: World, machine: SimulatedMachine) -> int | None:
         return None
     job = world.slurm.open_jobs.get(node.job)
     return job.id if job is not None and job.started_at is not None else None
+
+
+def _waits_for_room(world: World, job: SlurmJob) -> bool:
+    """Whether some of its nodes have no room, and the others were in service before it got them."""
+    theirs = [machine.made_at for machine in world.machines if machine.order.node in job.nodes and _counts(machine)]
+    before = all(made_at < (job.placed_at or 0.0) for made_at in theirs)
+    return before and any(world.nodes[name].state is NodeState.CAPACITY_BLOCKED for name in job.nodes)
 
 
 def _parted(world: World, names: tuple[str, ...]) -> bool:
