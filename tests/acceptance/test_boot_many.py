@@ -28,8 +28,8 @@ SCRIPT = """
 cloud-init status > status-$SLURM_ARRAY_TASK_ID || true
 systemctl is-active ssh slurmd munge burst-node | tr '\\n' ' ' > units-$SLURM_ARRAY_TASK_ID
 hostname > host-$SLURM_ARRAY_TASK_ID
-# Until every other task has a node of its own.
-until [ "$(squeue -h -t running -j "$SLURM_ARRAY_JOB_ID" -r -o %i | wc -l)" = NODES ]; do sleep 2; done
+# Until every other task has got a node of its own; the first to see that ends while the others have yet to.
+until [ "$(squeue -h -t R,CG,CD -j "$SLURM_ARRAY_JOB_ID" -r -o %i | wc -l)" = NODES ]; do sleep 2; done
 """
 
 
